@@ -22,6 +22,7 @@ from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.base import (
     BatchDone,
     BatchEntry,
+    Executor,
     ExecutorConfig,
     LossCause,
     ProgressCallback,
@@ -31,7 +32,6 @@ from pipelines.engine.executors.base import (
 )
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.loop import run_pipeline
-from pipelines.engine.statistics import RunStatistics
 from stages.base import Ok
 
 # Stage: seconds per record of one worker, batch size, GPUs per worker. A GPU renders one record per second.
@@ -98,7 +98,7 @@ class _Worker:
     idle_since: float = 0.0
 
 
-class SimulatedExecutor:
+class SimulatedExecutor(Executor):
     """An executor whose workers take a random time per batch on a virtual clock and fail on schedule."""
 
     parallel = True
@@ -117,17 +117,8 @@ class SimulatedExecutor:
         if deaths:
             self._events = [(WARM_UP_S / 2, -1, "death"), (WARM_UP_S, -1, "node")]
 
-    @staticmethod
-    def count_gpus(config: object) -> int:
-        """Count no GPUs: they are simulated."""
-        return 0
-
     def open(self) -> None:
         """Do nothing."""
-
-    def count_workers(self, spec: StageSpec) -> int:
-        """Return the configured number of workers."""
-        return spec.workers
 
     def describe_resources(self) -> str:
         """Describe the simulation."""
@@ -167,9 +158,6 @@ class SimulatedExecutor:
         state = self._workers.pop(worker)
         if state.ready and state.stage == "render":
             self._count_capacity(-1)
-
-    def publish(self, statistics: RunStatistics) -> None:
-        """Do nothing."""
 
     def close(self) -> None:
         """Do nothing."""

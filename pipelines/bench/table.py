@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from rich.table import Table
 
 from pipelines.bench.bench import Document
-from pipelines.bench.chain import ChainSection
-from pipelines.bench.networks import NetworksSection
 
 
 def build_tables(document: Document) -> Iterator[Table]:
@@ -24,99 +21,101 @@ def build_tables(document: Document) -> Iterator[Table]:
     )
 
     if document.networks:
-        yield from _networks(document.networks)
+        limits = {"computation": "computation", "precision": "precision", "GFLOP/s": lambda f: f.flops_per_s / 1e9}
+        yield _table_of("Limits", document.networks.limits, limits)
+        yield _table_of("Networks", document.networks.networks, NETWORKS)
     if document.chain:
-        yield from _chain(document.chain)
+        yield _table_of("Stages", document.chain.stages, STAGES)
+        yield _table_of("Chain", [document.chain.chain], CHAIN)
     if document.engine:
-        rows = [
-            (figure.executor, figure.records, figure.records_per_s, figure.ms_per_record) for figure in document.engine
-        ]
-        yield _table("Engine with empty stages", ("executor", "records", "records/s", "ms/record"), rows)
+        columns = {"executor": "executor", "records": "records", "records/s": "records_per_s"}
+        yield _table_of("Engine with empty stages", document.engine, {**columns, "ms/record": "ms_per_record"})
     if document.simulation:
-        columns = ("GPUs", "deaths", "records/s", "used", "driver, cores", "memory, MiB", "longest idle, s")
-        rows = [dataclasses.astuple(figure) for figure in document.simulation]
-        yield _table("One driver with simulated GPUs", columns, rows)
+        yield _table_of("One driver with simulated GPUs", document.simulation, SIMULATION)
     if document.scaling:
-        columns = ("over", "stage", "value", "records/s", "ratio", "real time", "memory")
-        rows = [
-            (
-                figure.over,
-                figure.stage,
-                figure.value,
-                figure.skipped or figure.records_per_s,
-                figure.ratio,
-                figure.real_time_factor,
-                _mebibytes(figure.peak_memory_bytes),
-            )
-            for figure in document.scaling
-        ]
-        yield _table("Scaling", columns, rows)
+        yield _table_of("Scaling", document.scaling, SCALING)
     if document.encoding:
-        columns = ("preset", "threads", "frame", "frames/s", "processor ms/frame", "bytes/frame", "PSNR dB")
-        rows = [
-            (
-                figure.preset,
-                figure.threads,
-                f"{figure.width}x{figure.height}",
-                figure.frames_per_s,
-                figure.processor_ms_per_frame,
-                figure.bytes_per_frame,
-                figure.psnr_db,
-            )
-            for figure in document.encoding
-        ]
-        yield _table("Encoding", columns, rows)
+        yield _table_of("Encoding", document.encoding, ENCODING)
 
 
-def _networks(section: NetworksSection) -> Iterator[Table]:
-    rows = [(figure.computation, figure.precision, figure.flops_per_s / 1e9) for figure in section.limits]
-    yield _table("Limits", ("computation", "precision", "GFLOP/s"), rows)
-
-    columns = ("network", "batch", "precision", "compiled", "ms/item", "plain ms/item", "gain", "items/s", "GFLOP/s")
-    rows = [
-        (
-            figure.network,
-            figure.batch,
-            figure.precision,
-            figure.torch_compile,
-            figure.skipped or figure.ms_per_item,
-            figure.plain_seconds and 1000 * figure.plain_seconds / figure.batch,
-            figure.gain,
-            figure.items_per_s,
-            figure.flops_per_s and figure.flops_per_s / 1e9,
-            _percent(figure.share_of_matrix_product),
-            _percent(figure.share_of_convolution),
-            _mebibytes(figure.memory_bytes),
-        )
-        for figure in section.networks
-    ]
-    yield _table("Networks", (*columns, "of matrix product", "of convolution", "memory"), rows)
+def _percent(share: float | None) -> str | None:
+    return None if share is None else f"{share:.0%}"
 
 
-def _chain(section: ChainSection) -> Iterator[Table]:
-    columns = ("stage", "workers", "batch", "records/s alone", "set-up s", "first batch s", "later s", "of busy time")
-    rows = [
-        (
-            figure.stage,
-            figure.workers,
-            figure.batch_size,
-            figure.records_per_s,
-            figure.setup_s,
-            figure.first_batch_s,
-            figure.later_batch_s,
-            _percent(figure.share_of_busy),
-            _percent(figure.batch_fill),
-            _mebibytes(figure.peak_memory_bytes),
-        )
-        for figure in section.stages
-    ]
-    yield _table("Stages", (*columns, "batch fill", "memory"), rows)
+def _mebibytes(n_bytes: int | None) -> str | None:
+    return None if n_bytes is None else f"{n_bytes / 2**20:,.0f} MiB"
 
-    chain = section.chain
-    columns = ("records", "frames", "s", "records/s", "frames/s", "real time", "slowest stage", "efficiency")
-    row = (chain.records, chain.frames, chain.elapsed_s, chain.records_per_s, chain.frames_per_s)
-    shares = (chain.real_time_factor, chain.slowest_stage, _percent(chain.efficiency))
-    yield _table("Chain", columns, [(*row, *shares)])
+
+# Titles of the columns, with the field of the figures, or a function that computes the value.
+Columns = Mapping[str, str | Callable[[Any], Any]]
+NETWORKS: Columns = {
+    "network": "network",
+    "batch": "batch",
+    "precision": "precision",
+    "compiled": "torch_compile",
+    "ms/item": lambda f: f.skipped or f.ms_per_item,
+    "plain ms/item": lambda f: f.plain_seconds and 1000 * f.plain_seconds / f.batch,
+    "gain": "gain",
+    "items/s": "items_per_s",
+    "GFLOP/s": lambda f: f.flops_per_s and f.flops_per_s / 1e9,
+    "of matrix product": lambda f: _percent(f.share_of_matrix_product),
+    "of convolution": lambda f: _percent(f.share_of_convolution),
+    "memory": lambda f: _mebibytes(f.memory_bytes),
+}
+STAGES: Columns = {
+    "stage": "stage",
+    "workers": "workers",
+    "batch": "batch_size",
+    "records/s alone": "records_per_s",
+    "set-up s": "setup_s",
+    "first batch s": "first_batch_s",
+    "later s": "later_batch_s",
+    "of busy time": lambda f: _percent(f.share_of_busy),
+    "batch fill": lambda f: _percent(f.batch_fill),
+    "memory": lambda f: _mebibytes(f.peak_memory_bytes),
+}
+CHAIN: Columns = {
+    "records": "records",
+    "frames": "frames",
+    "s": "elapsed_s",
+    "records/s": "records_per_s",
+    "frames/s": "frames_per_s",
+    "real time": "real_time_factor",
+    "slowest stage": "slowest_stage",
+    "efficiency": lambda f: _percent(f.efficiency),
+}
+SIMULATION: Columns = {
+    "GPUs": "gpus",
+    "deaths": "deaths",
+    "records/s": "records_per_s",
+    "used": "used",
+    "driver, cores": "driver_share",
+    "memory, MiB": "memory_mib",
+    "longest idle, s": "longest_idle_s",
+}
+SCALING: Columns = {
+    "over": "over",
+    "stage": "stage",
+    "value": "value",
+    "records/s": lambda f: f.skipped or f.records_per_s,
+    "ratio": "ratio",
+    "real time": "real_time_factor",
+    "memory": lambda f: _mebibytes(f.peak_memory_bytes),
+}
+ENCODING: Columns = {
+    "preset": "preset",
+    "threads": "threads",
+    "frame": lambda f: f"{f.width}x{f.height}",
+    "frames/s": "frames_per_s",
+    "processor ms/frame": "processor_ms_per_frame",
+    "bytes/frame": "bytes_per_frame",
+    "PSNR dB": "psnr_db",
+}
+
+
+def _table_of(title: str, figures: Iterable[object], columns: Columns) -> Table:
+    rows = [[getattr(f, read) if isinstance(read, str) else read(f) for read in columns.values()] for f in figures]
+    return _table(title, columns, rows)
 
 
 def _table(title: str, columns: Iterable[str], rows: Iterable[Iterable[Any]]) -> Table:
@@ -136,11 +135,3 @@ def _text(value: object) -> str:
     if isinstance(value, float):
         return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.3g}"
     return str(value)
-
-
-def _percent(share: float | None) -> str | None:
-    return None if share is None else f"{share:.0%}"
-
-
-def _mebibytes(n_bytes: int | None) -> str | None:
-    return None if n_bytes is None else f"{n_bytes / 2**20:,.0f} MiB"

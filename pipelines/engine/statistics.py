@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -212,41 +212,28 @@ def estimate_run(statistics: RunStatistics, records: int) -> Estimate:
     def cost(name: str) -> float:
         return _busy_s(stages[name]) / _passed(stages[name]) / max(1, stages[name].workers)
 
+    outputs: dict[str, list[StageStatistics]] = {}  # each record passes one of the stages of an output
+    for name, numbers in statistics.stages.items():
+        outputs.setdefault(numbers.output or name, []).append(numbers)
+    lost = statistics.failed + statistics.quarantined
+    done_s = remaining_s = 0.0
+    for alternatives in outputs.values():
+        busy_s, passed = sum(map(_busy_s, alternatives)), sum(map(_passed, alternatives))
+        done_s += busy_s
+        if passed:
+            remaining_s += busy_s / passed * max(0.0, records - lost - passed)
+
     slowest = max(stages, key=cost)
     stage = stages[slowest]
     busy_s = _busy_s(stage)
-    outputs: dict[str, list[StageStatistics]] = {}
-    for name, numbers in statistics.stages.items():
-        outputs.setdefault(numbers.output or name, []).append(numbers)
     return Estimate(
-        left_s=_estimate_left(statistics, [*outputs.values()], records),
+        left_s=remaining_s * (statistics.elapsed_s - statistics.first_batch_s) / done_s if done_s > 0 else None,
         at_least=not all(any(map(_passed, alternatives)) for alternatives in outputs.values()),
         slowest=slowest,
         unit=stage.unit,
         units=stage.units,
         units_per_s=stage.units * max(1, stage.workers) / busy_s if busy_s > 0 else None,
     )
-
-
-def _estimate_left(
-    statistics: RunStatistics, outputs: Sequence[Sequence[StageStatistics]], records: int
-) -> float | None:
-    """Return the remaining seconds.
-
-    Args:
-        statistics: statistics of the run.
-        outputs: stages by output; each record passes one of the alternative stages of an output.
-        records: number of records of this part of the run.
-    """
-    lost = statistics.failed + statistics.quarantined
-    done_s = remaining_s = 0.0
-    for alternatives in outputs:
-        busy_s, passed = sum(map(_busy_s, alternatives)), sum(map(_passed, alternatives))
-        done_s += busy_s
-        if passed:
-            remaining_s += busy_s / passed * max(0.0, records - lost - passed)
-    elapsed_s = statistics.elapsed_s - (statistics.first_batch_s or 0.0)
-    return remaining_s * elapsed_s / done_s if done_s > 0 else None
 
 
 def _busy_s(stage: StageStatistics) -> float:

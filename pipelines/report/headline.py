@@ -11,6 +11,7 @@ from pipelines.engine.statistics import RunStatistics, StageStatistics, parse_st
 from pipelines.report.rows import OutcomeRows
 
 FRAME_STAGES = ("render", "animal_render")  # stages that generate frames
+SUMS = ("busy_s", "lost_s", "retries", "worker_crashes")  # figures that are summed over the stages
 SCORE_STAGE = "score"  # the stage that counts frames in runs that generate none
 
 
@@ -58,6 +59,11 @@ class Headline:
     gpu_s: float = 0.0  # number of GPUs multiplied by the elapsed time
     frames_made: int = 0  # number of frames computed in all parts, including retries of finished records
     stages: list[StageFigures] = field(default_factory=list)  # figures by stage, in order
+    # busy_s, lost_s, retries, worker_crashes: sums over the stages
+    busy_s: float = 0.0
+    lost_s: float = 0.0
+    retries: int = 0
+    worker_crashes: int = 0
 
     @property
     def frames_per_gpu_s(self) -> float | None:
@@ -68,26 +74,6 @@ class Headline:
     def frames_per_s(self) -> float | None:
         """Frames per second of the whole run."""
         return self.frames_made / self.elapsed_s if self.elapsed_s and self.frames_made else None
-
-    @property
-    def busy_s(self) -> float:
-        """Computing time of all stages."""
-        return sum(stage.busy_s for stage in self.stages)
-
-    @property
-    def lost_s(self) -> float:
-        """Computing time without a result."""
-        return sum(stage.lost_s for stage in self.stages)
-
-    @property
-    def retries(self) -> int:
-        """Number of records that were run again."""
-        return sum(stage.retries for stage in self.stages)
-
-    @property
-    def worker_crashes(self) -> int:
-        """Number of lost workers."""
-        return sum(stage.worker_crashes for stage in self.stages)
 
     @property
     def batch_fill(self) -> float | None:
@@ -128,6 +114,7 @@ def build_headline(rows: OutcomeRows, events: Iterable[Mapping[str, Any]], *, re
         gpu_s=sum(part.gpus * part.last.elapsed_s for part in parts),
         frames_made=sum(stages[name].frames for name in frame_stages if name in stages),
         stages=[*stages.values()],
+        **{name: sum(getattr(stage, name) for stage in stages.values()) for name in SUMS},
     )
 
 
@@ -153,7 +140,7 @@ def _split_parts(events: Iterable[Mapping[str, Any]]) -> list[_Part]:
 
 
 def _add(stage: StageFigures, numbers: StageStatistics) -> None:
-    for name in ("busy_s", "lost_s", "records", "shared", "batches", "filled", "retries", "worker_crashes"):
+    for name in (*SUMS, "records", "shared", "batches", "filled"):
         setattr(stage, name, getattr(stage, name) + getattr(numbers, name))
     stage.gpu_s += (numbers.busy_s + numbers.lost_s) * numbers.num_gpus
     stage.room += numbers.batches * numbers.batch_size

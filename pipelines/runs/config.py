@@ -12,7 +12,7 @@ from joyvasa.bundles.requirements import require_controls
 from joyvasa.config import apply_options
 from joyvasa.errors import ConfigError
 from joyvasa.metrics import METRIC_NAMES, METRICS_BUNDLE, check_metric_name
-from joyvasa.mode import MODES, Mode
+from joyvasa.mode import MODES
 from joyvasa.options import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
 from manifests.option_columns import OptionColumns
@@ -21,7 +21,7 @@ from manifests.run.manifest_file import SHARD_RECORDS
 from manifests.speech import Voices
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors import check_executor
-from stages.media_cache import CACHE_BYTES, MediaCacheConfig
+from stages.media_cache import CACHE_BYTES
 from stages.record_options import list_animation_options, list_record_options
 from stages.speak import describe_voices
 
@@ -124,18 +124,6 @@ class RunConfig:
         if isinstance(self.metrics, str):
             return METRIC_NAMES if self.metrics == "all" else ()
         return tuple(dict.fromkeys(self.metrics))
-
-    def animation_for(self, mode: Mode) -> AnimationConfig:
-        """Return the options of the method for rows of one mode."""
-        return self.animation.for_mode(mode)
-
-    def build_media_cache(self, run: str) -> MediaCacheConfig:
-        """Return the configuration of the cache for media of a run.
-
-        Args:
-            run: run folder; an absolute path or URI.
-        """
-        return MediaCacheConfig(run, self.media_cache_bytes)
 
     def with_absolute_paths(self) -> RunConfig:
         """Return the options with absolute paths of model folders, which are valid in any working directory."""

@@ -37,7 +37,7 @@ class EvaluateRun(RunDefinition):
 
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages that read and score videos."""
-        builder = SpecBuilder(config.stages, gpus, media_cache=config.build_media_cache(run))
+        builder = SpecBuilder(config, run, gpus)
         video = builder.build(ReadVideoStage(config.animation.crop))
         score = builder.build(build_score_stage(config, run, config.animation_for("human")), inputs=("read_video",))
         return builder.join((video, score))

@@ -82,7 +82,7 @@ class GenerateRun(RunDefinition):
         roles: set[str] = set()
         detectors: dict[str, str] = {}
         for mode in modes:
-            animation = config.animation_for(mode)
+            animation = config.animation.for_mode(mode)
             require_models(animation, bundle)
             roles |= {*list_required_roles(animation, bundle)}
             if detector := find_detector_bundle(animation, bundle):
@@ -118,14 +118,8 @@ def build_video_pipeline(
         gpus: number of GPUs to use.
         motions: whether rows have motion files or driving videos.
     """
-    builder = SpecBuilder(
-        config.stages,
-        gpus,
-        count_rendering_cores(config),
-        has_light_renderer(config, modes),
-        config.build_media_cache(run),
-    )
-    common: dict[str, Any] = {"animation": config.animation_for(modes[0]), "determinism": config.determinism}
+    builder = SpecBuilder(config, run, gpus, count_rendering_cores(config), has_light_renderer(config, modes))
+    common: dict[str, Any] = {"animation": config.animation.for_mode(modes[0]), "determinism": config.determinism}
     motion = MotionConfig(**common, shared=config.share_motion, strict_batch=builder.batch_size(MotionStage))
     driving = ("read_motion",) if motions else ()
     motion_inputs = ("speech", *driving, "hash_inputs") if config.share_motion else ("speech", *driving)
@@ -141,7 +135,7 @@ def build_video_pipeline(
     spoken = ("speak",) if config.tts else ()
     specs.append(builder.build(HashInputsStage(), after=spoken, share=_locations))
     for mode in modes:
-        portrait = PortraitStage(StageConfig(animation=config.animation_for(mode), determinism=config.determinism))
+        portrait = PortraitStage(StageConfig(animation=config.animation.for_mode(mode), determinism=config.determinism))
         alternative: dict[str, Any] = {"modes": modes, "mode": mode, "only": _has_mode(mode)}
         specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, **alternative))
     specs += [
@@ -160,7 +154,7 @@ def build_video_pipeline(
         read_motion = ReadMotionStage(StageConfig(**people))
         specs.append(builder.build(read_motion, after=("hash_inputs",), share=_driving_key))
     for mode in modes:
-        settings: dict[str, Any] = {"animation": config.animation_for(mode), "determinism": config.determinism}
+        settings: dict[str, Any] = {"animation": config.animation.for_mode(mode), "determinism": config.determinism}
         render = RenderStage(RenderConfig(**settings, run=run, save_motion=config.save_motion))
         alternative = {"modes": modes, "mode": mode, "only": _has_mode(mode)}
         specs.append(builder.build(render, inputs=("portrait", "motion"), **alternative))

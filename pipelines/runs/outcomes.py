@@ -37,7 +37,7 @@ class ModeWeights:
     @classmethod
     def for_mode(cls, config: RunConfig, bundle: Bundle, mode: Mode) -> ModeWeights:
         """Return the weights that a run uses in one mode."""
-        animation = config.animation_for(mode)
+        animation = config.animation.for_mode(mode)
         roles = list_required_roles(animation, bundle)
         metric_licenses = open_bundle(config.metric_models).get_licenses(find_metric_roles(config))
         detector = find_detector_bundle(animation, bundle)

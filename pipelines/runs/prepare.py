@@ -51,7 +51,7 @@ class PrepareRun(RunDefinition):
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages that find clips and extract their motion."""
         stage_config = ClipStageConfig(run=run, animation=config.animation, clips=config.clips)
-        builder = SpecBuilder(config.stages, gpus, media_cache=config.build_media_cache(run))
+        builder = SpecBuilder(config, run, gpus)
         find = builder.build(FindClipsStage(stage_config))
         extract = builder.build(ExtractMotionStage(stage_config), inputs=("find_clips",))
         return builder.join((find, extract))

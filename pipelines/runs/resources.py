@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,15 +39,15 @@ class SpecBuilder:
     with small networks each core renders a separate video.
     """
 
-    options: Mapping[str, StageOptions]  # options by name of the stage
+    config: RunConfig  # options of the run
+    run: str  # run folder; an absolute path or URI
     gpus: int = 0  # number of GPUs of the run; 0 to run on CPUs
     cores: int = 1  # number of cores for rendering, see `count_rendering_cores`
     light: bool = False  # whether the renderer's networks are small, see `has_light_renderer`
-    media_cache: MediaCacheConfig | None = None  # cache of media that all stages use
 
     def batch_size(self, stage: type[Stage]) -> int:
         """Return the maximum number of records in one call of a stage."""
-        return self.options.get(stage.name, StageOptions()).batch_size or stage.batch_size
+        return self.config.stages.get(stage.name, StageOptions()).batch_size or stage.batch_size
 
     def build(
         self,
@@ -67,7 +67,7 @@ class SpecBuilder:
             gpu: share of a GPU; None for the declared one.
             **fields: further fields of `StageSpec`.
         """
-        stage.media_cache = self.media_cache
+        stage.media_cache = MediaCacheConfig(self.run, self.config.media_cache_bytes)
         declared, name = stage.resources, stage_name(stage.name, mode)
         workers, cpus = (max(1, self.gpus) if declared.workers == "per_gpu" else 1), declared.cpu
         if declared.all_cores and not self.gpus:
@@ -81,7 +81,7 @@ class SpecBuilder:
             "num_gpus": (declared.gpu if gpu is None else gpu) / len(modes) if self.gpus else 0.0,
             "time_limit_s": declared.time_limit_s,
         }
-        overrides = dataclasses.asdict(self.options.get(name, StageOptions()))
+        overrides = dataclasses.asdict(self.config.stages.get(name, StageOptions()))
         values |= {key: value for key, value in overrides.items() if value is not None}
         return StageSpec(name=name, stage=stage, output=stage.name, **values, **fields)
 
@@ -94,7 +94,7 @@ class SpecBuilder:
         outputs = dict.fromkeys(spec.output for spec in specs)
         per_mode = {spec.output for spec in specs if spec.only}
         names = [stage_name(name, mode) for name in outputs for mode in (MODES if name in per_mode else ("human",))]
-        for name in self.options:
+        for name in self.config.stages:
             if name not in names:
                 hint = suggest_name(name, names, prefix="stages.")
                 raise ConfigError("config_unknown_option", f"no option stages.{name}; {hint}")

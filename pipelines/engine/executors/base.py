@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, TypeAlias
 
 from manifests.record import Record
 from pipelines.engine.graph import StageSpec
@@ -111,7 +112,7 @@ class ExecutorConfig:
     dashboard: bool = False  # whether to start a dashboard on this machine
 
 
-class Executor(Protocol):
+class Executor(ABC):
     """The interface by which the engine starts workers, sends batches to them and receives results.
 
     Attributes:
@@ -121,35 +122,37 @@ class Executor(Protocol):
         config: where the workers run.
     """
 
-    parallel: bool
+    parallel: ClassVar[bool]
 
+    @abstractmethod
     def __init__(self, config: ExecutorConfig | None = None) -> None: ...
 
     @staticmethod
     def count_gpus(config: ExecutorConfig) -> int:
-        """Count the GPUs that workers can use."""
-        ...
+        """Count the GPUs that workers can use; 0 for workers that share the devices of this process."""
+        return 0
 
+    @abstractmethod
     def open(self) -> None:
         """Connect to the service that runs the workers."""
-        ...
 
     def count_workers(self, spec: StageSpec) -> int:
-        """Return the number of workers that a stage gets."""
-        ...
+        """Return the number of workers that a stage gets: the configured one."""
+        return spec.workers
 
+    @abstractmethod
     def describe_resources(self) -> str:
         """Describe the resources available to a stage that waits for a worker."""
-        ...
 
+    @abstractmethod
     def start_worker(self, worker: int, spec: StageSpec) -> None:
         """Start a worker with a new number and call its `setup`; `wait` reports it as ready or lost."""
-        ...
 
+    @abstractmethod
     def submit(self, worker: int, ticket: int, entries: Sequence[BatchEntry]) -> None:
         """Send a batch to a ready worker, which runs its batches one by one in the order of submission."""
-        ...
 
+    @abstractmethod
     def wait(self, timeout_s: float, on_progress: ProgressCallback) -> list[WorkerReport]:
         """Return reports as soon as there are any, at the latest after `timeout_s`.
 
@@ -157,19 +160,17 @@ class Executor(Protocol):
             timeout_s: maximum time to wait.
             on_progress: callback for the state of running batches, called meanwhile, about once a second.
         """
-        ...
 
+    @abstractmethod
     def kill_worker(self, worker: int) -> None:
         """End a worker immediately; neither it nor its batches are reported afterwards."""
-        ...
 
-    def publish(self, statistics: RunStatistics) -> None:
+    def publish(self, statistics: RunStatistics) -> None:  # noqa: B027 (optional)
         """Publish the state of the run, for instance on a dashboard."""
-        ...
 
+    @abstractmethod
     def close(self) -> None:
         """End all workers immediately and disconnect."""
-        ...
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from pipelines.engine.executors.base import (
     BatchEntry,
     BatchFailed,
     BatchProgress,
+    Executor,
     ExecutorConfig,
     LossCause,
     ProgressCallback,
@@ -21,11 +22,10 @@ from pipelines.engine.executors.base import (
     run_batch,
 )
 from pipelines.engine.graph import StageSpec
-from pipelines.engine.statistics import RunStatistics
 from stages.base import Failed, FailureKind, Item, Stage, classify_exception
 
 
-class LocalExecutor:
+class LocalExecutor(Executor):
     """Run one worker per stage as an object of this process, regardless of the number that the stage configures.
 
     Exceptions of a stage, including `sys.exit`, have the same effect as in other executors. A call that ends or blocks
@@ -39,11 +39,6 @@ class LocalExecutor:
         self._stages: dict[int, Stage] = {}
         self._batches: deque[tuple[int, int, Sequence[BatchEntry]]] = deque()  # worker, ticket, entries
         self._reports: list[WorkerReport] = []
-
-    @staticmethod
-    def count_gpus(config: ExecutorConfig) -> int:
-        """Return 0: stages of this process share its devices."""
-        return 0
 
     def open(self) -> None:
         """Remove scratch files of killed processes; there is nothing to connect to."""
@@ -113,9 +108,6 @@ class LocalExecutor:
         """Drop a worker and its batches."""
         self._stages.pop(worker, None)
         self._batches = deque(batch for batch in self._batches if batch[0] != worker)
-
-    def publish(self, statistics: RunStatistics) -> None:
-        """Do nothing: there is no dashboard."""
 
     def close(self) -> None:
         """Drop all workers and batches, and remove the scratch files of an interrupted one."""

@@ -20,6 +20,7 @@ from pipelines.engine.executors.base import (
     BatchFailed,
     BatchProgress,
     BatchResult,
+    Executor,
     ExecutorConfig,
     LossCause,
     PayloadLost,
@@ -109,7 +110,7 @@ def _hide_unassigned_gpus() -> None:
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # read when a process uses CUDA for the first time
 
 
-class RayExecutor:
+class RayExecutor(Executor):
     """Run workers as actors; the driver only receives references and outcomes without payloads.
 
     Ray neither restarts actors nor retries calls: the engine does, because only it knows the history of a record.
@@ -170,10 +171,6 @@ class RayExecutor:
         self._started_ray = True
         if find_address(self._config) is not None:
             self._cpu_scale = _fit_cpus(self._config.required_cpus)
-
-    def count_workers(self, spec: StageSpec) -> int:
-        """Return the configured number of workers."""
-        return spec.workers
 
     def describe_resources(self) -> str:
         """Describe the CPUs and GPUs of the cluster and how many of them are free."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -17,6 +17,7 @@ from joyvasa.runtime.arrow_text import format_values
 from manifests.expressions import Condition
 from manifests.problems import safe_text
 from pipelines.runs.selection.run_tables import RunTables
+from pipelines.runs.selection.splits import find_first_values
 
 
 @dataclass
@@ -69,20 +70,6 @@ class Criteria:
     def reasons(self) -> list[str]:
         """Reasons by code; the reason of code 0 is empty."""
         return ["", *(reason for one in self.applied for reason in (one.reason, one.missing_reason))]
-
-
-def order_rows(ranks: np.ndarray | None, rows: np.ndarray, *, ascending: bool) -> np.ndarray:
-    """Return rows in the order of their ranks; those without a rank come last, and ties in the order of the rows.
-
-    Args:
-        ranks: rank of each row, NaN for missing ones, float64; None for the order of the rows.
-        rows: indices of rows, increasing.
-        ascending: whether low ranks come first.
-    """
-    if ranks is None:
-        return rows
-    keys = ranks[rows] if ascending else -ranks[rows]
-    return rows[np.argsort(keys, kind="stable")]  # NaN comes last
 
 
 def find_repeated(order: np.ndarray, keys: np.ndarray) -> np.ndarray:
@@ -177,7 +164,7 @@ def read_candidates(
         codes.append(apply_conditions(columns.conditions, criteria, table))
         ranks.append(_read_numbers(table.column(columns.rank)) if columns.rank else np.empty(0))
         for name, sources in columns.keys.items():
-            keys[name].append(_first_key(hash_values(table.column(source)) for source in sources))
+            keys[name].append(find_first_values(hash_values(table.column(source)) for source in sources))
         if columns.distinct:
             distinct.append(_combine_keys([hash_values(table.column(source)) for source in columns.distinct]))
         n_rows += table.num_rows
@@ -246,13 +233,6 @@ def _read_numbers(column: pa.ChunkedArray) -> np.ndarray:
     if is_type.is_timestamp(column.type):
         column = column.cast(pa.int64())
     return column.cast(pa.float64(), safe=False).to_numpy()
-
-
-def _first_key(parts: Iterable[np.ndarray]) -> np.ndarray:
-    first, *others = parts
-    for other in others:
-        first = np.where(first == 0, other, first)
-    return first
 
 
 def _combine_keys(parts: Sequence[np.ndarray]) -> np.ndarray:

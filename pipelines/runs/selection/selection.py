@@ -24,7 +24,6 @@ from pipelines.runs.selection.candidates import (
     check_rankable,
     find_excess,
     find_repeated,
-    order_rows,
     read_candidates,
 )
 from pipelines.runs.selection.options import CONTENTS, SAME_INPUTS, SelectionOptions
@@ -211,7 +210,12 @@ def _drop_below_top(options: SelectionOptions, criteria: Criteria, rows: Candida
 
 
 def _order(options: SelectionOptions, rows: Candidates) -> np.ndarray:
-    return order_rows(rows.ranks, np.flatnonzero(rows.codes == 0), ascending=options.ascending)
+    """Return the selected rows by their ranks; those without one come last, and ties in the order of the rows."""
+    selected = np.flatnonzero(rows.codes == 0)
+    if rows.ranks is None:
+        return selected
+    keys = rows.ranks[selected] if options.ascending else -rows.ranks[selected]
+    return selected[np.argsort(keys, kind="stable")]  # NaN comes last
 
 
 def _count_splits(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -74,7 +74,7 @@ def assign_splits(columns: Sequence[np.ndarray], shares: Sequence[float], *, see
             agreed = np.where((splits == NO_VALUE) | (splits == chosen), chosen, np.int8(NO_SPLIT))
             splits = np.where(column == 0, splits, agreed)
     elif not missing.all():
-        first_value = _first_values(columns)
+        first_value = find_first_values(columns)
         _, first_row, group = np.unique(groups[~missing], return_index=True, return_inverse=True)
         splits[~missing] = _choose(first_value[~missing][first_row], np.asarray(shares), seed)[group]
     return SplitAssignment(rule, splits)
@@ -102,11 +102,11 @@ def _find_groups(columns: Sequence[np.ndarray]) -> np.ndarray:
         first_row = lowest
 
 
-def _first_values(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the hash of the first value that each row has."""
-    values = np.zeros(len(columns[0]), np.uint64)
-    for column in reversed(columns):
-        values = np.where(column == 0, values, column)
+def find_first_values(columns: Iterable[np.ndarray]) -> np.ndarray:
+    """Return the hash of the first value that each row has, 0 for rows without values; uint64, shape (rows,)."""
+    values, *others = columns
+    for column in others:
+        values = np.where(values == 0, column, values)
     return values
 
 

@@ -112,7 +112,7 @@ def test_options_for_people_are_accepted_and_have_no_effect_on_animals(tmp_path,
     write(manifest, rows)
     assert check_run(GenerateRun(), manifest, str(tmp_path / "run"), config).as_dict()["unusable_records"] == 0
 
-    people, animals = config.animation_for("human"), config.animation_for("animal")
+    people, animals = config.animation.for_mode("human"), config.animation.for_mode("animal")
     assert people == config.animation
     assert (animals.face.detector, animals.driving.normalize_lip) == ("bundle", False)
 

@@ -54,7 +54,7 @@ def with_loudness(loudness_stage, monkeypatch):
 
     def build(config, run, modes, *, gpus, **rest):
         pipeline = build_video_pipeline(dataclasses.replace(config, stages={}), run, modes, gpus=gpus, **rest)
-        builder = SpecBuilder(config.stages, gpus)
+        builder = SpecBuilder(config, run, gpus)
         return builder.join((*pipeline.stages, builder.build(loudness_stage(), after=("speech",))))
 
     monkeypatch.setattr(runs, "build_video_pipeline", build)
