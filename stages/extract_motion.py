@@ -16,8 +16,8 @@ from joyvasa.training.segments import summarize_rejections
 from manifests.record import file_stem
 from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
+from stages.failures import map_each
 from stages.find_clips import ClipStageConfig, SegmentedVideo
-from stages.isolation import map_each
 from stages.media import local_file
 from stages.recording_files import RecordingFiles, SegmentRow
 

@@ -18,7 +18,7 @@ from joyvasa.training.media_stream import measure_windows
 from joyvasa.training.segments import Segment, find_segments, summarize_rejections
 from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
-from stages.isolation import map_each
+from stages.failures import map_each
 from stages.media import local_file
 from stages.recording_files import RecordingFiles, SegmentRow
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from joyvasa.models import Models
 from joyvasa.runtime.device import autocast
 from stages.base import Failed, FailureKind
-from stages.isolation import classify_for_record
+from stages.failures import classify_for_record
 
 
 @dataclass(eq=False, kw_only=True)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
-from stages.isolation import map_each
+from stages.failures import map_each
 from stages.media import CHUNK_BYTES, MAX_BYTES, RemoteError, local_file, open_stream, parse_host
 from stages.media_cache import MediaCacheConfig
 

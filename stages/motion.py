@@ -25,8 +25,8 @@ from manifests.record import Record, derive_seed
 from stages.arrays import to_tensor
 from stages.base import Item, Ok, Outcome, Resources, Stage
 from stages.config import StageConfig
+from stages.failures import map_batch, map_each
 from stages.hash_inputs import InputHashes
-from stages.isolation import map_batch, map_each
 from stages.read_motion import DrivingPayload
 from stages.speech import SpeechPayload
 

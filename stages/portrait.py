@@ -17,11 +17,10 @@ from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Picture, Portrait, read_portrait_image
 from joyvasa.rendering.source_video import SourceVideo, is_source_video
 from stages.arrays import to_array, to_tensor
-from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
+from stages.base import WARNING_COLUMNS, Failed, Item, Ok, Outcome, Resources, Stage, warning_facts
 from stages.config import StageConfig
-from stages.isolation import map_batch, map_each
+from stages.failures import map_batch, map_each
 from stages.media import local_file
-from stages.warnings import WARNING_COLUMNS, warning_facts
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -11,11 +11,10 @@ import numpy as np
 from joyvasa.models import Models
 from joyvasa.motion.sequence import MOTION_FIELDS, MotionSequence
 from stages.arrays import to_array, to_tensor
-from stages.base import Item, Ok, Outcome, Resources, Stage
+from stages.base import WARNING_COLUMNS, Item, Ok, Outcome, Resources, Stage, warning_facts
 from stages.config import StageConfig
-from stages.isolation import map_each
+from stages.failures import map_each
 from stages.media import local_file
-from stages.warnings import WARNING_COLUMNS, warning_facts
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
 from joyvasa.metrics.support.reference_frame import Box, compute_face_box
 from joyvasa.runtime.files import hash_file
 from stages.base import Item, Ok, Outcome, Stage
-from stages.isolation import map_each
+from stages.failures import map_each
 from stages.media import local_file
 
 

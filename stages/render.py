@@ -22,15 +22,14 @@ from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Picture
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
+from stages.base import WARNING_COLUMNS, Failed, FailureKind, Item, Ok, Outcome, Resources, Stage, warning_facts
 from stages.config import StageConfig
+from stages.failures import classify_for_record, map_each
 from stages.frames import FrameRenderer, RenderJob, split_into_batches
-from stages.isolation import classify_for_record, map_each
 from stages.media import local_file
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
 from stages.verify_output import VideoOutput, VideoPayload
-from stages.warnings import WARNING_COLUMNS, warning_facts
 
 MAX_QUEUED_BATCHES = 2  # rendered batches that wait for the composing thread; bounds memory
 

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import io
-import shutil
 from collections.abc import Callable, Generator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import ClassVar
 
 import numpy as np
@@ -23,10 +21,9 @@ from joyvasa.mode import Mode
 from joyvasa.models import Models
 from joyvasa.options import AnimationConfig
 from manifests.run.folder import RunFolder
-from manifests.scratch import scratch_folder
-from manifests.storage import LocalStorage, Storage, open_storage
+from manifests.storage import Storage, open_storage
 from stages.base import Fact, Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
-from stages.isolation import classify_for_record, map_each
+from stages.failures import classify_for_record, map_each
 from stages.media import local_file
 from stages.media_cache import MediaCacheConfig
 from stages.motion import MotionPayload
@@ -57,7 +54,7 @@ def _open_generated_clip(
             models.build_composer(portrait.picture, options),
             models.bundle.switches,
             pasted=options.paste_back,
-            video=files.enter_context(_stored_file(storage, video.video)),
+            video=files.enter_context(local_file(storage.location(video.video))),
             frames_per_second=video.frames_per_second,
             width=video.width,
             height=video.height,
@@ -88,18 +85,6 @@ def _open_existing_clip(item: Item, cache: MediaCacheConfig | None) -> Generator
             mode=record.mode,
             seed=record.seed,
         )
-
-
-@contextmanager
-def _stored_file(storage: Storage, path: str) -> Generator[Path]:
-    if isinstance(storage, LocalStorage):
-        yield storage.path(path)
-        return
-    with scratch_folder() as folder:
-        target = folder / "video.mp4"
-        with storage.open(path) as source, target.open("wb") as file:
-            shutil.copyfileobj(source, file, 1 << 20)
-        yield target
 
 
 @dataclass(frozen=True, kw_only=True)

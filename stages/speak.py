@@ -22,7 +22,7 @@ from manifests.scratch import scratch_folder
 from manifests.speech import Voices
 from manifests.storage import open_storage
 from stages.base import Item, Ok, Outcome, Resources, Stage
-from stages.isolation import map_each
+from stages.failures import map_each
 
 TEXT, SOUND, VOICE = "{text}", "{sound}", "{voice}"  # placeholders in a command
 LIMIT_S = 300.0  # for one text; ten minutes of speech take an engine some seconds

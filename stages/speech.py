@@ -19,11 +19,10 @@ from joyvasa.motion.sampling import encode_windows
 from joyvasa.motion.windows import WindowPlan, iterate_windows
 from joyvasa.runtime.device import autocast
 from stages.arrays import to_array
-from stages.base import Failed, Item, Ok, Outcome, Resources, Stage
+from stages.base import WARNING_COLUMNS, Failed, Item, Ok, Outcome, Resources, Stage, warning_facts
 from stages.config import StageConfig
-from stages.isolation import classify_for_record, map_each
+from stages.failures import classify_for_record, map_each
 from stages.media import local_file, named_errors
-from stages.warnings import WARNING_COLUMNS, warning_facts
 
 
 @dataclass(frozen=True, kw_only=True)

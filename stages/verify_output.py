@@ -17,7 +17,7 @@ from joyvasa.runtime.files import hash_file
 from manifests.scratch import scratch_folder
 from manifests.storage import Storage, open_storage
 from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
-from stages.isolation import map_each
+from stages.failures import map_each
 
 if TYPE_CHECKING:
     from joyvasa.rendering.compose import FrameComposer

@@ -6,7 +6,8 @@ import errno
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -96,10 +97,12 @@ def read_events(storage: Storage) -> Iterator[dict[str, Any]]:
     paths += [f"{SEGMENTS}/{name}" for name in storage.names(SEGMENTS) if name.endswith(".jsonl")]
     for path in paths:
         with storage.open(path) as file:
-            for line in file:
-                try:
-                    event = parse_json(line)
-                except ValueError:
-                    continue
-                if isinstance(event, dict):
-                    yield event
+            yield from parse_events(file)
+
+
+def parse_events(lines: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Yield the events in lines of the log; incomplete ones, cut or being written, are skipped."""
+    for line in lines:
+        with suppress(ValueError):
+            if isinstance(event := parse_json(line), dict):
+                yield event

@@ -53,7 +53,7 @@ def _convert(array: pa.Array) -> tuple[list[Any], bool]:
         return values, any(isinstance(value, str) for value in values)
     if is_type.is_string(kind) or is_type.is_large_string(kind):
         values = decode_text(array)
-        return values, any(value is not None and "\\" in value for value in values) and not _is_utf8(array)
+        return values, any(value is not None and "\\" in value for value in values) and not is_utf8(array)
     if is_type.is_struct(kind):
         return _convert_struct(array)
     if is_type.is_list(kind) or is_type.is_large_list(kind) or is_type.is_fixed_size_list(kind):
@@ -65,7 +65,8 @@ def _convert(array: pa.Array) -> tuple[list[Any], bool]:
     return format_values(array), array.null_count < len(array)
 
 
-def _is_utf8(array: pa.Array) -> bool:
+def is_utf8(array: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether all texts of a column are UTF-8."""
     try:
         array.validate(full=True)
     except pa.ArrowInvalid:

@@ -13,7 +13,7 @@ import resource
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from manifests.record import Record
 from pipelines.bench.config import BenchConfig
@@ -94,7 +94,7 @@ class VirtualClock:
 class _Worker:
     stage: str
     ready: bool = False
-    pending: list[tuple[int, int]] | None = None  # ticket and number of records, in order
+    pending: list[tuple[int, int]] = field(default_factory=list)  # ticket and number of records, in order
     idle_since: float = 0.0
 
 
@@ -126,14 +126,13 @@ class SimulatedExecutor(Executor):
 
     def start_worker(self, worker: int, spec: StageSpec) -> None:
         """Schedule the moment at which a worker is ready."""
-        self._workers[worker] = _Worker(spec.name, pending=[])
+        self._workers[worker] = _Worker(spec.name)
         delay = self._draw.uniform(*START_S) if self._clock() < START_S[0] else RESTART_S
         heapq.heappush(self._events, (self._clock() + delay, worker, "ready"))
 
     def submit(self, worker: int, ticket: int, entries: Sequence[BatchEntry]) -> None:
         """Queue a batch at a worker."""
         state = self._workers[worker]
-        assert state.pending is not None
         state.pending.append((ticket, len(entries)))
         if len(state.pending) == 1:
             self._note_idle(state)
@@ -172,7 +171,6 @@ class SimulatedExecutor(Executor):
             if state.stage == "render":
                 self._count_capacity(1)
             return WorkerReady(worker)
-        assert state.pending
         ticket, n_records = state.pending.pop(0)
         if state.pending:
             self._start_batch(worker, state)
@@ -182,7 +180,6 @@ class SimulatedExecutor(Executor):
         return BatchDone(ticket, outcomes, [None] * n_records, 0.0)
 
     def _start_batch(self, worker: int, state: _Worker) -> None:
-        assert state.pending
         seconds = TIMES[state.stage][0] * state.pending[0][1]
         seconds *= self._draw.lognormvariate(-SPREAD * SPREAD / 2, SPREAD)  # the mean is 1
         heapq.heappush(self._events, (self._clock() + seconds, worker, "done"))

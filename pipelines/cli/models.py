@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -35,6 +37,14 @@ def _select_roles(bundle: Bundle, roles: list[str] | None, mode: str) -> list[st
         raise typer.BadParameter(f"bundle {bundle.name} has no roles for mode {mode!r}", param_hint="--mode")
     bundle.get_licenses(selected)  # raises for unknown roles
     return selected
+
+
+@contextmanager
+def _role_progress(title: str, n_roles: int) -> Iterator[Callable[[str], None]]:
+    """Show the progress over roles; yield a function to be called with the name of each before it is processed."""
+    done = count()
+    with ProgressDisplay() as progress:
+        yield lambda name: progress.update(title, next(done), n_roles, name)
 
 
 def _format_size(n_bytes: int | None, about_bytes: int | None = None) -> str:
@@ -178,14 +188,9 @@ def verify_models_command(
     from joyvasa.bundles.verification import verify_bundle
 
     bundle = open_bundle(models)
-    selected, done = _select_roles(bundle, roles, mode), count()
-    with ProgressDisplay() as progress:
-        checks = verify_bundle(
-            bundle,
-            selected,
-            load=load,
-            on_role=lambda name: progress.update("verifying", next(done), len(selected), name),
-        )
+    selected = _select_roles(bundle, roles, mode)
+    with _role_progress("verifying", len(selected)) as show:
+        checks = verify_bundle(bundle, selected, load=load, on_role=show)
 
     good = all(check.passed for check in checks)
     if as_json:
@@ -235,12 +240,8 @@ def convert_models_command(
 
     bundle = open_bundle(models)
     console = Console(stderr=as_json)
-    selected, done = _select_roles(bundle, roles, mode), count()
-    with ProgressDisplay() as progress:
-
-        def show(name: str) -> None:
-            progress.update("converting", next(done), len(selected), name)
-
+    selected = _select_roles(bundle, roles, mode)
+    with _role_progress("converting", len(selected)) as show:
         if out:
             converted = convert_to_folder(bundle, selected, out, on_role=show)
         else:

@@ -148,11 +148,14 @@ def _parse_durations(text: str) -> tuple[float, float]:
 
 def _keep_readable(media: MediaList, problems: list[str], progress: ProgressDisplay) -> MediaList:
     """Decode all files of a list and return it without those that fail; their errors are added to `problems`."""
-    check = _check_image if media.kind == "image" else _check_audio
+    from joyvasa.media.audio import probe_audio
+    from joyvasa.media.image import read_image
+    from stages.media import local_file
 
     def find_problem(location: str) -> str:
         try:
-            check(location)
+            with local_file(location) as path:
+                (read_image if media.kind == "image" else probe_audio)(path)
         except InputError as error:
             return str(error)
         except OSError as error:
@@ -171,22 +174,6 @@ def _keep_readable(media: MediaList, problems: list[str], progress: ProgressDisp
     if not good:
         raise InputError("media_none", f"{media.source}: no {NOUNS[media.kind]} can be used; the first: {problems[-1]}")
     return media.take(good)
-
-
-def _check_image(location: str) -> None:
-    from joyvasa.media.image import read_image
-    from stages.media import local_file
-
-    with local_file(location) as path:
-        read_image(path)
-
-
-def _check_audio(location: str) -> None:
-    from joyvasa.media.audio import probe_audio
-    from stages.media import local_file
-
-    with local_file(location) as path:
-        probe_audio(path)
 
 
 def _cut_recordings(

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Literal
 
-from joyvasa.runtime.parsing import parse_json
 from manifests.problems import ManifestError, safe_text
-from manifests.run.events import EVENTS, SEGMENTS
+from manifests.run.events import EVENTS, SEGMENTS, parse_events
 from manifests.storage import Storage
 from pipelines.engine.events import EventKind
 from pipelines.engine.statistics import Estimate, parse_estimate, parse_statistics
@@ -86,10 +85,4 @@ def _last_events(storage: Storage) -> Iterator[dict[str, Any]]:
             lines = file.read().splitlines()
     except (OSError, ManifestError):
         return
-    for line in reversed(lines):
-        try:
-            event = parse_json(line)
-        except ValueError:  # cut at the start of the tail, or being written
-            continue
-        if isinstance(event, dict):
-            yield event
+    yield from parse_events(reversed(lines))  # one may be cut at the start of the tail

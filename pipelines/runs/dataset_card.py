@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from joyvasa.training.clips import MAX_CLIP_S, SPLITS
 from joyvasa.training.dataset_files import DatasetCard
@@ -71,58 +72,17 @@ def format_card(card: DatasetCard, stats: DatasetStats, template: dict[str, np.n
         stats: statistics of the recordings.
         template: statistics of the motion, by the names of JoyVASA's template.
     """
-    recordings = sum(stats.videos.values())
-    extractor = card.extractor["name"]
-    lines = [
-        "# Data set of face motion and speech",
-        "",
-        f"{sum(card.clips.values()):,} clips, {card.hours:.2f} hours, at {card.frames_per_second} frames a second with "
-        f"16 kHz mono sound, from {stats.videos['ok']:,} of {recordings:,} recordings. Motion of {card.keypoints} "
-        f"keypoints from the motion extractor of `{extractor}`.",
-        "",
-        *_table(
-            ("split", "clips", "hours"),
-            [
-                (name, f"{card.clips[name]:,}", f"{card.frames[name] / card.frames_per_second / 3600:.3f}")
-                for name in SPLITS
-            ],
-        ),
-        "The hash of its file alone determines the split of a recording, so adding recordings moves no other.",
-    ]
-    if stats.repeated:
-        lines += ["", f"{stats.repeated:,} recordings are copies of another one; both are in the same split."]
-
-    lines += ["", "## Left out", ""]
-    lines += _table(
-        ("reason", "parts", "hours"),
-        [(code, f"{count:,}", f"{stats.rejected_s[code] / 3600:.3f}") for code, count in stats.rejected.most_common()],
+    environment = Environment(
+        loader=PackageLoader("pipelines.runs"), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )
-    lines += [
-        "Each part has a row with its reason in `shards/*/clips.parquet`; recordings that could not be read count no "
-        "hours.",
-        "",
-        "## Length of clips",
-        "",
-    ]
-    lines += _table(
-        ("seconds", "clips"),
-        [
-            (f"{low:g} to {high:g}", f"{stats.lengths[index]:,}")
-            for index, (low, high) in enumerate(pairwise(LENGTHS_S), start=1)
-        ],
+    return environment.get_template("dataset_card.md").render(
+        card=card,
+        stats=stats,
+        splits=SPLITS,
+        lengths=[(f"{low:g}", f"{high:g}") for low, high in pairwise(LENGTHS_S)],
+        motion=_motion_rows(template),
+        measures_eyes="mean_lip" in template,
     )
-
-    lines += ["## Motion", ""]
-    lines += _table(("all frames", "mean", "deviation", "minimum", "maximum"), _motion_rows(template))
-    lines += [
-        "Angles are in degrees, translations in units of half a crop; expression is over all its coefficients; eye and "
-        "lip are the height of the opening over its width."
-        + ("" if "mean_lip" in template else " Eyes and lips were not measured."),
-        "",
-        "Prepared by `joyvasa prepare`. Make sure that the people seen and heard consent, and that the licenses of the "
-        "recordings allow the intended use.",
-    ]
-    return "\n".join(lines) + "\n"
 
 
 def _motion_rows(template: dict[str, np.ndarray]) -> list[tuple[str, ...]]:
@@ -145,8 +105,3 @@ def _motion_rows(template: dict[str, np.ndarray]) -> list[tuple[str, ...]]:
     bounds = float(template["min_exp"].min()), float(template["max_exp"].max())
     rows.append(("expression", *(f"{value:.4f}" for value in (float(mean.mean()), pooled, *bounds))))
     return rows
-
-
-def _table(header: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    lines = [header, tuple("---" if not index else "---:" for index in range(len(header))), *rows]
-    return [f"| {' | '.join(line)} |" for line in lines] + [""]

@@ -16,8 +16,8 @@ from manifests.run.outcome_table import RESULT_FIELDS
 from pipelines.engine.graph import Pipeline
 from pipelines.engine.tasks import FinishedRecord
 from pipelines.runs.config import RunConfig
+from stages.base import SEPARATORS
 from stages.score import ScoreConfig, ScoreStage
-from stages.warnings import SEPARATORS
 
 METRIC_PREFIX = "metric."  # prefix of facts that are metrics
 REASON_SUFFIX = ".reason"  # suffix of facts that state why a metric has no number

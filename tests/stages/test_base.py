@@ -7,7 +7,8 @@ import torch
 
 from joyvasa.errors import ConfigError, InputError, ModelError, OutputError
 from manifests.problems import ManifestError
-from stages.base import Failed, FailureKind, classify_exception
+from stages.base import Failed, FailureKind
+from stages.failures import classify_exception
 
 
 def with_cause(error, cause):

@@ -12,7 +12,8 @@ from joyvasa.media.audio import probe_audio
 from joyvasa.media.image import read_image
 from joyvasa.motion.file import load_motion
 from stages import hash_inputs, media
-from stages.base import FailureKind, Item, Ok, classify_exception
+from stages.base import FailureKind, Item, Ok
+from stages.failures import classify_exception
 from stages.hash_inputs import HashInputsStage, InputHashes
 from tests.stages.items import make_record, set_up
 

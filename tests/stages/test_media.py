@@ -10,7 +10,8 @@ import pytest
 from joyvasa.errors import InputError
 from joyvasa.runtime import locations
 from stages import hash_inputs, media
-from stages.base import Failed, FailureKind, Item, classify_exception
+from stages.base import Failed, FailureKind, Item
+from stages.failures import classify_exception
 from stages.media import RemoteError
 from tests.http_server import serve_http
 from tests.stages.items import make_record

@@ -12,7 +12,8 @@ from typing import Any, ClassVar, TypeAlias
 from manifests.record import Record
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
-from stages.base import Failed, FailureKind, Item, Ok, Outcome, Stage, classify_exception
+from stages.base import Failed, FailureKind, Item, Ok, Outcome, Stage
+from stages.failures import classify_exception
 
 PROGRESS_S = 1.0  # between two reports on a running batch
 

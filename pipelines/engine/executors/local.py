@@ -22,7 +22,8 @@ from pipelines.engine.executors.base import (
     run_batch,
 )
 from pipelines.engine.graph import StageSpec
-from stages.base import Failed, FailureKind, Item, Stage, classify_exception
+from stages.base import Failed, FailureKind, Item, Stage
+from stages.failures import classify_exception
 
 
 class LocalExecutor(Executor):

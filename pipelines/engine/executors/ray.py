@@ -34,7 +34,8 @@ from pipelines.engine.executors.ray_connection import connect_to_ray, find_addre
 from pipelines.engine.executors.ray_metrics import RayMetrics
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
-from stages.base import Failed, Item, Stage, classify_exception
+from stages.base import Failed, Item, Stage
+from stages.failures import classify_exception
 
 _BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
 IDLE_CHECK_S = 0.2  # between two checks of the workers without calls

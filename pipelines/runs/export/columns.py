@@ -15,6 +15,7 @@ import pyarrow.types as is_type
 from joyvasa.runtime.arrow_text import decode_text
 from joyvasa.runtime.locations import is_remote
 from joyvasa.runtime.parsing import parse_json
+from manifests.run.json_rows import is_utf8
 from manifests.run.manifest_file import INPUT_PREFIX
 from manifests.run.outcome_table import METRIC_REASONS
 
@@ -85,17 +86,9 @@ class PublishedColumns:
             return pa.array([_shorten(value) for value in decode_text(values)], pa.string())
         if column.source == METRIC_REASONS and is_type.is_string(column.type):
             return pa.array([_keep_codes(value) for value in decode_text(values)], pa.string())
-        if is_type.is_string(values.type) and not _is_utf8(values):
+        if is_type.is_string(values.type) and not is_utf8(values):
             return pa.array(decode_text(values), pa.string())
         return values if values.type == column.type else values.cast(column.type)
-
-
-def _is_utf8(values: pa.ChunkedArray) -> bool:
-    try:
-        values.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _shorten(location: str | None) -> str | None:

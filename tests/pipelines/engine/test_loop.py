@@ -24,8 +24,8 @@ from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.interrupts import RunInterrupted, RunStopped
 from pipelines.engine.loop import run_pipeline
-from stages.base import Ok, Stage, classify_exception
-from stages.isolation import map_batch
+from stages.base import Ok, Stage
+from stages.failures import classify_exception, map_batch
 from tests.pipelines.engine.toy_stages import (
     BrokenSetup,
     Draw,

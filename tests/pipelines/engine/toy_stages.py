@@ -16,7 +16,8 @@ import numpy as np
 from joyvasa.errors import InputError
 from manifests.record import Record
 from pipelines.engine.graph import Pipeline, StageSpec
-from stages.base import Failed, FailureKind, Item, Ok, Outcome, Stage, classify_exception
+from stages.base import Failed, FailureKind, Item, Ok, Outcome, Stage
+from stages.failures import classify_exception
 
 
 class Nothing(Stage):

@@ -216,9 +216,11 @@ def test_the_activity_of_a_run_is_shown(run, rows, tmp_path, age_s, error, activ
     last = json.loads(run.storage.read("events.jsonl").splitlines()[-1])
     time = datetime.fromisoformat(last["time"]).timestamp()
     state = read_run_state(rows._folder, run.read_description(), run.read_manifest(), rows, now=time + age_s)
-    assert (state.activity, state.records, state.pending) == (activity, N, 6)
-    assert [(stage.name, stage.done, stage.total) for stage in state.stages] == [("motion", 10, N), ("render", 10, N)]
-    assert (state.left_s is not None) == (activity == "running")
+    assert (state.activity.kind, state.records, state.pending) == (activity, N, 6)
+    passed = [(name, stage.records + stage.shared) for name, stage in state.stages.items()]
+    assert (passed, state.stage_records) == ([("motion", 10), ("render", 10)], N)
+    estimate = state.activity.estimate
+    assert (estimate is not None and estimate.left_s is not None) == (activity == "running")
     text = render_template("state", run=state)
     assert activity in text
     assert error in (None, ...) or error in text

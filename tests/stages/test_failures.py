@@ -6,7 +6,7 @@ import pytest
 from joyvasa.errors import InputError, OutputError
 from manifests.storage import unwritable_error
 from stages.base import Failed, FailureKind
-from stages.isolation import classify_for_record, map_batch, map_each
+from stages.failures import classify_for_record, map_batch, map_each
 
 
 def unwritable(number):
