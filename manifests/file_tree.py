@@ -1,7 +1,8 @@
-"""The files of a folder, a glob or an archive, on any file system, and the captions next to them."""
+"""The files of a folder, a glob or an archive, on any file system: captions next to them, and manifests of videos."""
 
 from __future__ import annotations
 
+import json
 import os
 import posixpath
 import re
@@ -12,7 +13,8 @@ from typing import Any
 from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem
 from manifests.manifest import open_binary
 from manifests.problems import ManifestError, ValueFault, safe_text
-from manifests.schema import parse_path
+from manifests.schema import VIDEOS, parse_path
+from manifests.table_files import FORMATS
 
 # Suffix -> fsspec scheme of the members. fsspec does not recognize the compression of .tgz.
 ARCHIVES = {".zip": "zip", ".tar": "tar", ".tar.gz": "tar", ".tar.bz2": "tar", ".tar.xz": "tar"}
@@ -129,6 +131,48 @@ class FileTree:
         except UnicodeDecodeError as error:
             sentence = f"{shown}: not UTF-8 (byte {error.start + 1}); expected the words of a recording"
             raise ManifestError("text_not_utf8", f"{sentence}: save it as UTF-8") from None
+
+
+def find_videos(videos: str) -> dict[str, str] | None:
+    """Return video files in order: their locations, by their paths in the source; None if it is a manifest.
+
+    Args:
+        videos: folder, of which the files with suffixes of videos are found, glob, file, or manifest; see `FileTree`.
+
+    Raises:
+        ManifestError: `manifest_missing` or `manifest_unreadable`.
+    """
+    suffix = posixpath.splitext(videos)[1].lower()
+    if suffix in FORMATS:
+        return None
+    is_named = suffix in VIDEOS or GLOB.search(videos)
+    try:
+        tree = FileTree(videos)
+    except ManifestError:
+        if is_named:
+            raise
+        return None
+    names = [name for name in tree.names if tree.chosen or posixpath.splitext(name)[1].lower() in VIDEOS]
+    return {tree.relative_path(name): tree.location(name) for name in names} if names or is_named else None
+
+
+def build_video_manifest(videos: str) -> bytes | None:
+    """Return a manifest of video files in JSON Lines, or None if the argument is a manifest.
+
+    Record ids are paths relative to the common parent folder.
+
+    Raises:
+        ManifestError: `manifest_missing` if there are no videos, or `manifest_unreadable`.
+    """
+    found = find_videos(videos)
+    if found is None:
+        return None
+    if not found:
+        shown = safe_text(videos, 200)
+        raise ManifestError("manifest_missing", f"{shown}: no video found; expected a folder, a glob or a manifest")
+    common = posixpath.commonpath([posixpath.dirname(path) for path in found])
+    rows = [{"record_id": posixpath.relpath(path, common), "video": location} for path, location in found.items()]
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
 
 
 def _resolve_archive(source: str) -> tuple[str, str]:

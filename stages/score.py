@@ -12,7 +12,6 @@ import numpy as np
 
 from joyvasa.config import apply_options
 from joyvasa.errors import InputError
-from joyvasa.media.video_reader import BATCH_FRAMES
 from joyvasa.metrics import METRICS_BUNDLE
 from joyvasa.metrics.base import Clip, NotMeasured
 from joyvasa.metrics.metric_set import ClipScores, MetricSet, explain_exception
@@ -96,7 +95,6 @@ class ScoreConfig:
     models: str = METRICS_BUNDLE  # bundle with the weights of metrics, a name or a folder
     device: str = "auto"  # device of these weights
     animation: AnimationConfig = field(default_factory=AnimationConfig)  # options that the videos were generated with
-    batch_frames: int = BATCH_FRAMES  # number of frames decoded and measured at once; memory grows with it
 
 
 class ScoreStage(Stage[ScoreConfig]):
@@ -150,7 +148,7 @@ class ScoreStage(Stage[ScoreConfig]):
             return Ok(facts=_facts(self._metrics.empty_scores()))
         with self._clip(item) as clip:
             try:
-                scores = self._metrics.measure(clip, batch_frames=self.config.batch_frames, on_frames=on_frames)
+                scores = self._metrics.measure(clip, on_frames=on_frames)
             except InputError as error:
                 if "read_video" in item.inputs:
                     return Failed(FailureKind.BAD_INPUT, error.code, error.sentence)

@@ -11,7 +11,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 
-from joyvasa.errors import ConfigError, ModelError
+from joyvasa.errors import ModelError
 from joyvasa.media.audio import AudioInfo, probe_audio
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.models import Models
@@ -24,21 +24,7 @@ from stages.config import StageConfig
 from stages.failures import classify_for_record, map_each
 from stages.media import local_file, named_errors
 
-
-@dataclass(frozen=True, kw_only=True)
-class SpeechConfig(StageConfig):
-    """Configuration of `SpeechStage`.
-
-    Raises:
-        ConfigError: `config_invalid`.
-    """
-
-    windows_per_call: int = 16  # number of windows, of any recordings, in one network call; memory grows with it
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.windows_per_call < 1:
-            raise ConfigError("config_invalid", f"windows_per_call is {self.windows_per_call}; expected at least 1")
+WINDOWS_PER_CALL = 16  # number of windows, of any recordings, in one network call; memory grows with it
 
 
 @dataclass(frozen=True)
@@ -63,7 +49,7 @@ class _Job:
     failure: Failed | None = None
 
 
-class SpeechStage(Stage[SpeechConfig]):
+class SpeechStage(Stage[StageConfig]):
     """Encode `audio` of a row.
 
     Payload: `SpeechPayload`. Facts: `windows` (0 if no motion is to be sampled), `frames`, `seconds`, `warnings`,
@@ -109,7 +95,7 @@ class SpeechStage(Stage[SpeechConfig]):
         features = encode_windows(
             self._models.motion_model,
             self._windows(jobs, owners),
-            windows_per_call=self.config.windows_per_call,
+            windows_per_call=WINDOWS_PER_CALL,
             device=self._models.device,
         )
 

@@ -19,7 +19,7 @@ from stages.base import Failed, Item, Ok, Stage
 from stages.config import StageConfig
 from stages.motion import MotionConfig, MotionPayload, MotionStage
 from stages.portrait import PortraitPayload, PortraitStage
-from stages.speech import SpeechConfig, SpeechStage
+from stages.speech import SpeechStage
 
 
 def make_records(folder: Path, n_records: int, sound_s: float) -> list[Record]:
@@ -56,7 +56,7 @@ def make_records(folder: Path, n_records: int, sound_s: float) -> list[Record]:
 def render_inputs(animation: AnimationConfig, record: Record) -> tuple[PortraitPayload, MotionPayload]:
     """Compute the inputs of the render stage for a record."""
     portraits = run_stage(set_up(PortraitStage(StageConfig(animation=animation))), [Item(record)])
-    speech = run_stage(set_up(SpeechStage(SpeechConfig(animation=animation))), [Item(record)])
+    speech = run_stage(set_up(SpeechStage(StageConfig(animation=animation))), [Item(record)])
     motions = run_stage(set_up(MotionStage(MotionConfig(animation=animation))), [Item(record, {"speech": speech[0]})])
     return portraits[0], motions[0]
 

@@ -23,7 +23,6 @@ from pipelines.engine.executors.base import (
     BatchDone,
     BatchEntry,
     Executor,
-    ExecutorConfig,
     LossCause,
     ProgressCallback,
     WorkerLost,
@@ -99,23 +98,22 @@ class _Worker:
 
 
 class SimulatedExecutor(Executor):
-    """An executor whose workers take a random time per batch on a virtual clock and fail on schedule."""
+    """An executor whose workers take a random time per batch on a virtual clock and fail on schedule.
+
+    Args:
+        clock: clock of the run.
+        deaths: whether workers and nodes die.
+    """
 
     parallel = True
 
-    def __init__(self, config: ExecutorConfig | None = None) -> None:
-        self._clock, self._draw = VirtualClock(), random.Random(0)
+    def __init__(self, clock: VirtualClock, *, deaths: bool) -> None:
+        self._clock, self._draw = clock, random.Random(0)
         self._workers: dict[int, _Worker] = {}
-        self._events: list[tuple[float, int, str]] = []  # heap of time, worker and kind
-        self._started = 0
+        # Heap of time, worker and kind.
+        self._events = [(WARM_UP_S / 2, -1, "death"), (WARM_UP_S, -1, "node")] if deaths else []
         self.rendered_capacity = self.longest_idle_s = 0.0
         self._ready_renderers, self._counted_until = 0, WARM_UP_S
-
-    def simulate(self, clock: VirtualClock, *, deaths: bool) -> None:
-        """Set the clock of the run, and whether workers and nodes die."""
-        self._clock = clock
-        if deaths:
-            self._events = [(WARM_UP_S / 2, -1, "death"), (WARM_UP_S, -1, "node")]
 
     def open(self) -> None:
         """Do nothing."""
@@ -245,8 +243,7 @@ def simulate(gpus: int, *, deaths: bool) -> SimulationFigure:
         deaths: whether a worker dies every second and a node every minute.
     """
     clock = VirtualClock()
-    executor = SimulatedExecutor()
-    executor.simulate(clock, deaths=deaths)
+    executor = SimulatedExecutor(clock, deaths=deaths)
     finished = 0
     driver_s: list[float] = []  # processor time at the first and the last finished record
 

@@ -45,7 +45,7 @@ from stages.read_motion import ReadMotionStage
 from stages.record_options import select_options
 from stages.render import RenderConfig, RenderStage
 from stages.speak import SpeakConfig, SpeakStage
-from stages.speech import SpeechConfig, SpeechStage
+from stages.speech import SpeechStage
 from stages.verify_output import VerifyOutputStage
 
 
@@ -139,7 +139,7 @@ def build_video_pipeline(
         alternative: dict[str, Any] = {"modes": modes, "mode": mode, "only": _has_mode(mode)}
         specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, **alternative))
     specs += [
-        builder.build(SpeechStage(SpeechConfig(**common)), after=("hash_inputs",), share=_speech_key),
+        builder.build(SpeechStage(StageConfig(**common)), after=("hash_inputs",), share=_speech_key),
         builder.build(
             MotionStage(motion),
             gpu=MotionStage.resources.gpu - ReadMotionStage.resources.gpu if motions else None,

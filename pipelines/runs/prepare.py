@@ -12,12 +12,12 @@ from joyvasa.bundles.requirements import require_weights, resolve_detector
 from joyvasa.errors import InputError
 from joyvasa.faces.registry import list_detector_roles
 from joyvasa.mode import Mode
+from manifests.file_tree import build_video_manifest
 from manifests.run.description import ManifestSource, RunKind
 from manifests.run.events import EventLog
 from manifests.run.folder import RunFolder
 from manifests.run.manifest_file import RunManifest
 from manifests.storage import open_storage
-from manifests.video_files import build_video_manifest
 from pipelines.engine.events import EventCallback
 from pipelines.engine.graph import Pipeline
 from pipelines.runs.config import RunConfig

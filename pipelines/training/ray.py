@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import logging
 import os
 import sys
 import tempfile
@@ -24,6 +23,8 @@ from joyvasa.training.worker_group import WorkerGroup
 from manifests.problems import ManifestError
 from manifests.run.lock import RunLock, check_lease
 from manifests.storage import Storage, open_storage
+from pipelines.engine.executors.base import ExecutorConfig
+from pipelines.engine.executors.ray_connection import connect_to_ray
 from pipelines.training.step_printer import StepPrinter
 
 ATTEMPTS = 4  # maximum number of starts without a new checkpoint; a lost worker ends its whole group
@@ -45,8 +46,8 @@ def train_on_ray(dataset: str, run: str, config: TrainingConfig, workers: int, *
     Raises:
         JoyvasaError: an error of `Trainer` in a worker.
         ManifestError: a write error in a worker, or `run_locked` if another process acquired the lock.
-        EnvironmentFault: `ray_train_missing`, `ray_unreachable`, `device_unavailable`, or `workers_lost` if workers are
-            lost repeatedly.
+        EnvironmentFault: `ray_train_missing`, `device_unavailable`, `workers_lost` if workers are lost repeatedly, or
+            see `connect_to_ray`.
     """
     import ray
 
@@ -176,15 +177,7 @@ def _ray_cluster(ray: Any, workers: int) -> Iterator[None]:
         yield
         return
 
-    options: dict[str, Any] = {"logging_level": logging.WARNING}
-    if not os.environ.get("RAY_ADDRESS"):
-        options |= {"address": "local", "num_cpus": max(workers, os.cpu_count() or 1), "include_dashboard": False}
-    try:
-        ray.init(**options)
-    except (ConnectionError, TimeoutError, ray.exceptions.RayError) as error:
-        raise EnvironmentFault(
-            "ray_unreachable", f"Ray: {error}; expected a running cluster: see `ray status` there"
-        ) from error
+    connect_to_ray(ExecutorConfig(num_cpus=max(workers, os.cpu_count() or 1)), show_logs=True)
     try:
         yield
     finally:

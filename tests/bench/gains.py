@@ -27,9 +27,10 @@ from pipelines.bench.timing import Timing, time_in_turns
 from pipelines.runs.config import RunConfig
 from pipelines.runs.resources import build_executor
 from stages.base import Item
+from stages.config import StageConfig
 from stages.motion import MotionConfig, MotionPayload, MotionStage
 from stages.render import RenderConfig, RenderStage
-from stages.speech import SpeechConfig, SpeechPayload, SpeechStage
+from stages.speech import SpeechPayload, SpeechStage
 from tests.allocation import default_allocation
 from tests.bench.baseline import Baseline
 from tests.bench.command import command_line_run
@@ -164,7 +165,7 @@ def _pixel_difference(
 def _measure_motion(animation: AnimationConfig, amounts: Amounts, baseline: Baseline, folder: Path) -> Gain:
     """Measure sampling alone, from encoded sound to smoothed motion."""
     records = make_records(folder, amounts.motion_records, amounts.motion_s)
-    speech_stage = set_up(SpeechStage(SpeechConfig(animation=animation)))
+    speech_stage = set_up(SpeechStage(StageConfig(animation=animation)))
     speech: list[SpeechPayload] = run_stage(speech_stage, [Item(record) for record in records])
     stage = set_up(MotionStage(MotionConfig(animation=animation)))
     batch = [Item(record, {"speech": payload}) for record, payload in zip(records, speech, strict=True)]

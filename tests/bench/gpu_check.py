@@ -33,7 +33,7 @@ from stages.config import StageConfig
 from stages.motion import MotionConfig, MotionStage
 from stages.portrait import PortraitStage
 from stages.render import RenderConfig, RenderStage
-from stages.speech import SpeechConfig, SpeechStage
+from stages.speech import SpeechStage
 
 ROOT = Path(__file__).parents[2]
 LIMIT_S = 460.0  # of all measurements; the process itself needs some seconds
@@ -278,7 +278,7 @@ def _measure_stages(check: GpuCheck, animation: AnimationConfig, device: torch.d
         records = make_records(folder / "media", 2, 1.0)
         stages = {
             "portrait": lambda: PortraitStage(StageConfig(animation=animation)),
-            "speech": lambda: SpeechStage(SpeechConfig(animation=animation)),
+            "speech": lambda: SpeechStage(StageConfig(animation=animation)),
             "motion": lambda: MotionStage(MotionConfig(animation=animation)),
             "render": lambda: RenderStage(RenderConfig(animation=animation, run=str(folder / "run"))),
         }

@@ -3,10 +3,10 @@ import json
 import fsspec
 import pytest
 
+from manifests.file_tree import build_video_manifest, find_videos
 from manifests.manifest import open_manifest
 from manifests.problems import ManifestError
 from manifests.scan import Scan
-from manifests.video_files import build_video_manifest, find_videos
 
 
 @pytest.fixture

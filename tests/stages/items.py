@@ -16,7 +16,7 @@ from stages.config import StageConfig
 from stages.motion import MotionConfig, MotionStage
 from stages.portrait import PortraitStage
 from stages.read_motion import ReadMotionStage
-from stages.speech import SpeechConfig, SpeechStage
+from stages.speech import SpeechStage
 from tests.media import EXAMPLES
 
 PORTRAIT = EXAMPLES / "portrait.jpg"
@@ -55,7 +55,7 @@ class UpstreamStages:
     def __init__(self, config: AnimationConfig, determinism: Any = "fast") -> None:
         common = {"animation": config, "determinism": determinism}
         self.portrait = set_up(PortraitStage(StageConfig(**common)))
-        self.speech = set_up(SpeechStage(SpeechConfig(**common)))
+        self.speech = set_up(SpeechStage(StageConfig(**common)))
         self.read_motion = set_up(ReadMotionStage(StageConfig(**common)))
         self.motion = set_up(MotionStage(MotionConfig(**common, strict_batch=4)))
 

@@ -15,7 +15,7 @@ from stages.config import StageConfig
 from stages.hash_inputs import InputHashes
 from stages.motion import MotionConfig, MotionStage
 from stages.read_motion import ReadMotionStage
-from stages.speech import SpeechConfig, SpeechPayload, SpeechStage
+from stages.speech import SpeechPayload, SpeechStage
 from tests.media import write_tone
 from tests.stages.items import make_record, max_difference, options, payloads, same_bytes, set_up
 
@@ -31,7 +31,7 @@ def items(tmp_path_factory):
         make_record(str(seed), seed=seed, audio=sound, cfg_scale=scale)
         for seed, (sound, scale) in enumerate(zip(sounds, scales, strict=True))
     ]
-    speech = set_up(SpeechStage(SpeechConfig(animation=options())))
+    speech = set_up(SpeechStage(StageConfig(animation=options())))
     encoded = payloads(speech.run([Item(record) for record in records]))
     return [Item(record, {"speech": payload}) for record, payload in zip(records, encoded, strict=True)]
 

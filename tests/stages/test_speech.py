@@ -5,9 +5,17 @@ import torch
 from joyvasa.animator import Animator
 from joyvasa.media.audio import probe_audio
 from stages.base import Failed, FailureKind, Item
-from stages.speech import SpeechConfig, SpeechStage
+from stages.config import StageConfig
+from stages.speech import SpeechStage
 from tests.media import write_tone
 from tests.stages.items import make_record, options, payloads, set_up
+
+
+@pytest.fixture(autouse=True, scope="module")
+def small_calls():
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("stages.speech.WINDOWS_PER_CALL", 4)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +30,7 @@ def recordings(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def stage():
-    return set_up(SpeechStage(SpeechConfig(animation=options(), windows_per_call=4)))
+    return set_up(SpeechStage(StageConfig(animation=options())))
 
 
 def test_features_equal_those_of_the_animator(stage, recordings):
@@ -51,7 +59,7 @@ def test_recordings_of_a_batch_share_network_calls(stage, recordings, monkeypatc
 
 
 def test_strict_features_are_bit_identical_in_any_batch(recordings):
-    stage = set_up(SpeechStage(SpeechConfig(animation=options(), determinism="strict", windows_per_call=4)))
+    stage = set_up(SpeechStage(StageConfig(animation=options(), determinism="strict")))
     batched = payloads(stage.run([Item(record) for record in reversed(recordings)]))[::-1]
     for record, payload in zip(recordings, batched, strict=True):
         (alone,) = payloads(stage.run([Item(record)]))

@@ -21,15 +21,19 @@ CONNECT_S = 10.0  # time limit for the first contact with a cluster
 MAX_FOLDER_BYTES = 37  # paths of Unix sockets have at most 107 bytes, of which Ray's own part takes 70
 
 
-def connect_to_ray(config: ExecutorConfig) -> None:
+def connect_to_ray(config: ExecutorConfig, *, show_logs: bool = False) -> None:
     """Connect this process to the cluster, or start Ray on this machine if there is none to use.
+
+    Args:
+        config: the cluster, or the resources to offer on this machine.
+        show_logs: whether this process shows what workers print.
 
     Raises:
         EnvironmentFault: `ray_unreachable` if no cluster answers at the address or it refuses the connection,
             `ray_start` or `ray_folder` if Ray does not start on this machine.
     """
     address = find_address(config)
-    options: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    options: dict[str, Any] = {"log_to_driver": show_logs, "logging_level": logging.ERROR}
     if address is None:
         options |= {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "address": "local"}
         options |= {"object_store_memory": config.object_store_bytes, "include_dashboard": config.dashboard}
