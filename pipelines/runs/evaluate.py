@@ -39,7 +39,9 @@ class EvaluateRun(RunDefinition):
         """Build the stages that read and score videos."""
         builder = SpecBuilder(config, run, gpus)
         video = builder.build(ReadVideoStage(config.animation.crop))
-        score = builder.build(build_score_stage(config, run, config.animation_for("human")), inputs=("read_video",))
+        score = builder.build(
+            build_score_stage(config, run, config.animation.for_mode("human")), inputs=("read_video",)
+        )
         return builder.join((video, score))
 
 

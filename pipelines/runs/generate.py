@@ -150,7 +150,10 @@ def build_video_pipeline(
         ),
     ]
     if motions:
-        people = {**common, "animation": config.animation_for("human")}  # driving videos show people in either mode
+        people = {
+            **common,
+            "animation": config.animation.for_mode("human"),
+        }  # driving videos show people in either mode
         read_motion = ReadMotionStage(StageConfig(**people))
         specs.append(builder.build(read_motion, after=("hash_inputs",), share=_driving_key))
     for mode in modes:
