@@ -25,11 +25,11 @@ from manifests.storage import open_storage
 from stages.base import WARNING_COLUMNS, Failed, FailureKind, Item, Ok, Outcome, Resources, Stage, warning_facts
 from stages.config import StageConfig
 from stages.failures import classify_for_record, map_each
-from stages.frames import FrameRenderer, RenderJob, split_into_batches
+from stages.frames import FrameRenderer, RenderJob, VideoOutput, split_into_batches
 from stages.media import local_file
 from stages.motion import MotionPayload
 from stages.portrait import PortraitPayload
-from stages.verify_output import VideoOutput, VideoPayload
+from stages.verify_output import VideoPayload
 
 MAX_QUEUED_BATCHES = 2  # rendered batches that wait for the composing thread; bounds memory
 

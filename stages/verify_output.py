@@ -1,26 +1,13 @@
-"""Stage `verify_output`: check that videos were written. What composes, encodes and publishes a video is here too."""
+"""Stage `verify_output`: check that videos were written."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from joyvasa.media.ffmpeg import Clock
-from joyvasa.media.video_writer import EncodingConfig, VideoWriter
-from joyvasa.runtime.files import hash_file
-from manifests.scratch import scratch_folder
-from manifests.storage import Storage, open_storage
+from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok, Outcome, Resources, Stage
 from stages.failures import map_each
-
-if TYPE_CHECKING:
-    from joyvasa.rendering.compose import FrameComposer
 
 
 @dataclass(frozen=True)
@@ -40,84 +27,6 @@ class VideoPayload:
     def duration_s(self) -> float:
         """Duration in seconds."""
         return self.frames / self.frames_per_second
-
-
-@dataclass(eq=False, kw_only=True)
-class VideoOutput:
-    """Composes, encodes and publishes one video; the file appears only when it is complete."""
-
-    storage: Storage  # storage of the run folder
-    video: str  # path within the run folder
-    composer: FrameComposer  # composer that pastes rendered crops into frames
-    n_frames: int  # number of frames
-    frames_per_second: float  # frame rate
-    sound: Path | None  # file of the soundtrack, or None
-    sound_channels: int  # number of channels of `sound`
-    sound_clock: Clock = "samples"  # clock of the soundtrack, see `VideoWriter`
-    encoding: EncodingConfig  # encoder settings
-    comment: str  # comment tag in the file
-
-    def __post_init__(self) -> None:
-        self._scratch = ExitStack()
-        self._writer: VideoWriter | None = None
-
-    def write(self, prepared: np.ndarray) -> None:
-        """Encode the next frames; the first call starts the encoder.
-
-        Args:
-            prepared: result of `FrameComposer.prepare`, uint8 RGB (frames, ...).
-
-        Raises:
-            OutputError: see `VideoWriter`.
-        """
-        if self._writer is None:
-            self._writer = VideoWriter(
-                self._scratch.enter_context(scratch_folder()) / "video.mp4",
-                width=self.composer.width,
-                height=self.composer.height,
-                frames_per_second=self.frames_per_second,
-                n_frames=self.n_frames,
-                sound=self.sound,
-                sound_channels=self.sound_channels,
-                sound_clock=self.sound_clock,
-                config=self.encoding,
-                metadata={"comment": self.comment},
-            )
-        self._writer.write(self.composer.compose(prepared))
-
-    def publish(self) -> VideoPayload:
-        """Finish encoding and move the file into the run folder, replacing an existing one.
-
-        Raises:
-            OutputError: see `VideoWriter`.
-            ManifestError: `output_unwritable`.
-        """
-        assert self._writer is not None, "no frame was written"
-        writer, self._writer = self._writer, None
-        writer.__exit__(None, None, None)
-
-        payload = VideoPayload(
-            video=self.video,
-            video_bytes=writer.path.stat().st_size,
-            sha256=hash_file(writer.path),
-            frames=self.n_frames,
-            frames_per_second=self.frames_per_second,
-            width=self.composer.width,
-            height=self.composer.height,
-        )
-
-        with self.storage.staging(self.video) as staged:
-            shutil.copyfile(writer.path, staged)
-        self.close()
-        return payload
-
-    def close(self) -> None:
-        """Remove temporary files and stop an unfinished encoder."""
-        if self._writer is not None:
-            writer, self._writer = self._writer, None
-            stopped = InterruptedError("cancelled")
-            writer.__exit__(type(stopped), stopped, None)
-        self._scratch.close()
 
 
 class VerifyOutputStage(Stage[str]):

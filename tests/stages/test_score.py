@@ -15,9 +15,9 @@ from joyvasa.models import Models
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from stages.base import Failed, FailureKind, Item, Ok
+from stages.frames import VideoOutput
 from stages.read_video import ReadVideoStage
 from stages.score import ScoreConfig, ScoreStage
-from stages.verify_output import VideoOutput
 from tests.joyvasa.metrics.clips import moving_noise
 from tests.media import write_tone, write_video
 from tests.stages.items import PORTRAIT, UpstreamStages, make_record, options, set_up, transfer
