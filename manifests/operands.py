@@ -78,13 +78,7 @@ def make_constant(value: str | float | bool | None, source: str) -> Operand:
 
 
 def make_column(name: str, kind: pa.DataType, source: str) -> Operand:
-    """Return a column, converted to a type with which Arrow computes.
-
-    Args:
-        name: column of the table.
-        kind: type of the column.
-        source: name in the condition.
-    """
+    """Return a column, converted to a type with which Arrow computes."""
     expression = pc.field(name)
     if is_type.is_dictionary(kind):
         kind = kind.value_type

@@ -238,11 +238,6 @@ class Variation:
 def parse_variation(text: str, options: OptionColumns, *, seed: int) -> Variation:
     """Parse `NAME=LOW:HIGH`, or `NAME=A,B,...` for choices.
 
-    Args:
-        text: text to parse.
-        options: options that a row may set.
-        seed: seed of the draws.
-
     Raises:
         ManifestError: `variation_invalid`.
     """

@@ -89,15 +89,6 @@ def write_pairs(
     always that of recordings, and options of a row, such as `mode`, are those of portraits if both lists have them. The
     table is visible when it is complete.
 
-    Args:
-        plan: pairs of indices.
-        images: portraits.
-        audio: recordings.
-        storage: folder of the table.
-        name: name of the table.
-        variations: options that are drawn for each row.
-        on_progress: callback for the number of rows written so far.
-
     Raises:
         ManifestError: `output_unwritable`.
     """

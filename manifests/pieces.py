@@ -80,10 +80,6 @@ class PieceFolder:
         Pieces have the columns of their recording, its location, start and end; the column `text` is null, because the
         words belong to the whole recording.
 
-        Args:
-            audio: recordings.
-            on_progress: callback for the number of recordings finished so far.
-
         Returns:
             Pieces, and a sentence for each recording that cannot be used.
 

@@ -102,9 +102,6 @@ class Stage(ABC, Generic[ConfigT]):
             def run(self, batch: Sequence[Item]) -> list[Outcome]:
                 return [self._extract(item) for item in batch]
 
-    Args:
-        config: options of the stage.
-
     Attributes:
         name: name in the pipeline, in options, in statistics, and in the columns of the outcome table.
         resources: resources of its workers.

@@ -124,12 +124,7 @@ def local_file(location: str, cache: MediaCacheConfig | None = None) -> Generato
 
 @contextmanager
 def named_errors(path: Path, location: str) -> Generator[None]:
-    """Let errors about a copy name its location, which the user knows, instead of its path.
-
-    Args:
-        path: local file of `local_file`.
-        location: location of the media.
-    """
+    """Let errors about a copy name its location, which the user knows, instead of its path."""
     try:
         yield
     except InputError as error:

@@ -39,9 +39,6 @@ class MediaCache:
 
     The folder is removed with the last process that uses it.
 
-    Args:
-        config: configuration of the cache.
-
     Raises:
         OSError: the folder for temporary files cannot be written.
     """

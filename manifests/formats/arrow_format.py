@@ -21,14 +21,7 @@ class ArrowReader(TypedReader):
     """Reads `.arrow` files; rows are numbered from 1.
 
     A local file is mapped into memory, so the bytes of media are not read. A remote one is read as a whole, one batch
-    at a time, because its form has no table of contents.
-
-    Args:
-        name: name of the file, for messages.
-        open_file: function that opens the file.
-        path: the local file; None if it is remote.
-        file: path of the file in the folder of the manifest.
-        required: see `check_columns`.
+    at a time, because its form has no table of contents; `path` is then None.
 
     Raises:
         ManifestError: see `TypedReader`.

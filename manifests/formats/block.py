@@ -137,12 +137,7 @@ def parse_partitions(path: str) -> dict[str, str | None]:
 
 
 class PartitionReader(Reader):
-    """Adds the columns of its folders to the rows of a file; a value in a row has precedence.
-
-    Args:
-        reader: reader of the file.
-        values: values by column.
-    """
+    """Adds the columns of its folders to the rows of a file; a value in a row has precedence."""
 
     def __init__(self, reader: Reader, values: Mapping[str, str | None]) -> None:
         super().__init__(reader.name, reader._open)

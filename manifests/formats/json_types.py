@@ -27,11 +27,7 @@ JSON_TEXT = {b"joyvasa.content": b"json"}  # metadata of a field whose text is J
 
 
 class JsonTypes:
-    """Infers the narrowest type of each column from its values.
-
-    Args:
-        name: name of the file, for messages.
-    """
+    """Infers the narrowest type of each column from its values."""
 
     def __init__(self, name: str) -> None:
         self._name = name

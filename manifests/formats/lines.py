@@ -68,10 +68,6 @@ class Lines(Iterator[str]):
 def find_text(name: str, open_file: OpenFile) -> tuple[int, OpenFile]:
     """Find the start of the text and the form of its line ends.
 
-    Args:
-        name: name of the file, for messages.
-        open_file: function that opens the file.
-
     Returns:
         Offset of the text: 3 after a UTF-8 byte order mark, otherwise 0; and a function that opens the file with line
         feeds at the ends of lines, also where they are carriage returns.

@@ -42,13 +42,7 @@ class ManifestSource:
 
     @classmethod
     def from_scan(cls, manifest: Manifest, rows: Path, summary: ScanSummary) -> ManifestSource:
-        """Describe rows that were written with `write_manifest`.
-
-        Args:
-            manifest: source manifest.
-            rows: local file with the rows.
-            summary: summary of these rows.
-        """
+        """Describe rows that `write_manifest` wrote to a local file."""
         with rows.open("rb") as file:
             fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
         modes: tuple[Mode, ...] = tuple(mode for mode in MODES if summary.modes[mode]) or (DEFAULT_MODE,)

@@ -126,11 +126,7 @@ class RunFolder:
         return f"{self.shard_folder(shard)}/features/{file_stem(record_id)}.npz"
 
     def create(self, description: RunDescription, manifest: Path) -> None:
-        """Create the run: write its rows, then `run.yaml`.
-
-        Args:
-            description: content of `run.yaml`.
-            manifest: local file with the rows, written by `write_manifest`.
+        """Create the run: write its rows, a file of `write_manifest`, then `run.yaml`.
 
         Raises:
             ManifestError: `run_exists` or `output_unwritable`.
@@ -269,15 +265,9 @@ class RunFolder:
         metrics: Sequence[str] = (),
         columns: Mapping[str, type] | None = None,
     ) -> DoneMarker:
-        """Write the outcome rows, then the marker, and remove the saved outcomes.
+        """Write the outcome rows, then the marker, and remove the saved outcomes; see `build_outcome_table`.
 
-        Args:
-            shard: records of the shard.
-            outcomes: exactly one outcome per record; their videos must have been written.
-            run_fingerprint: fingerprint of the run's description.
-            stages: see `build_outcome_table`.
-            metrics: see `build_outcome_table`.
-            columns: see `build_outcome_table`.
+        There must be exactly one outcome per record, whose video was written.
 
         Raises:
             ManifestError: `outcomes_incomplete`, `video_missing` or `output_unwritable`.

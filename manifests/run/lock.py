@@ -127,10 +127,6 @@ class LeaseLock(RunLock):
 def check_lease(storage: Storage, token: str | None) -> None:
     """Check that a driver still holds its lock; called by other processes of the driver.
 
-    Args:
-        storage: storage of the run.
-        token: token of the driver's lock.
-
     Raises:
         ManifestError: `run_locked` if another driver holds the lock.
     """

@@ -329,13 +329,7 @@ def _passthrough_names(names: Sequence[str]) -> list[str]:
 
 
 def _valid_rows(scanned: ScannedBlock, schema: pa.Schema, options: OptionColumns | None) -> pa.Table:
-    """Return the valid rows as a table.
-
-    Args:
-        scanned: checked rows.
-        schema: schema of the table.
-        options: columns that set options.
-    """
+    """Return the valid rows as a table."""
     valid = [index for index, record in enumerate(scanned.records) if record]
     records = [record for record in scanned.records if record]
     columns: list[Any] = [

@@ -101,15 +101,7 @@ def measure_chain(config: BenchConfig) -> ChainSection:
 
 
 def run_alone(config: RunConfig, spec: StageSpec, records: Sequence[Record], recording: Path, folder: Path) -> TimedRun:
-    """Run one stage without the others, on recorded inputs.
-
-    Args:
-        config: options of the run.
-        spec: stage to run.
-        records: records whose inputs were recorded.
-        recording: folder of the recorded inputs.
-        folder: new folder for the log of the workers.
-    """
+    """Run one stage without the others, on recorded inputs; `folder` is a new one for the log of the workers."""
     replay = dataclasses.replace(
         spec,
         stage=ReplayStage(spec.stage, spec.name, recording),

@@ -58,12 +58,7 @@ def measure_engine(config: BenchConfig) -> tuple[EngineFigure, ...]:
 
 
 def measure_executor(name: str, n_records: int) -> EngineFigure:
-    """Run empty records with one executor.
-
-    Args:
-        name: `local` or `ray`.
-        n_records: number of records.
-    """
+    """Run empty records with one executor, `local` or `ray`."""
     records = [Record(id=f"record-{number:06d}", seed=number) for number in range(n_records)]
     with scratch_folder() as folder:
         elapsed_s = run_once(empty_pipeline(), records, find_executor(name)(), folder / "log").elapsed_s

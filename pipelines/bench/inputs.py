@@ -23,15 +23,10 @@ from stages.speech import SpeechStage
 
 
 def make_records(folder: Path, n_records: int, sound_s: float) -> list[Record]:
-    """Write portraits and recordings, and return their records.
+    """Write portraits and recordings to a new folder, and return their records.
 
     Pictures and recordings all differ a little, so that stages which process each distinct file once cannot share
     results.
-
-    Args:
-        folder: new folder for the files.
-        n_records: number of records.
-        sound_s: length of each recording in seconds.
     """
     import cv2
 

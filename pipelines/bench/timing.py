@@ -86,9 +86,6 @@ class PeakMemory:
 
     On a GPU it counts PyTorch's allocations, on the CPU the growth of this process. `n_bytes` is None on systems other
     than Linux.
-
-    Args:
-        device: device that the block computes on.
     """
 
     n_bytes: int | None = None

@@ -81,11 +81,7 @@ _SENTENCES = {
 
 
 class FailureRules:
-    """Rules that map failures to decisions; the only state is the number of workers that vanished or lost their GPU.
-
-    Args:
-        config: retries and back-off.
-    """
+    """Rules that map failures to decisions; the only state is the number of workers that vanished or lost their GPU."""
 
     def __init__(self, config: EngineConfig) -> None:
         self._config = config
@@ -109,13 +105,7 @@ class FailureRules:
                 return Reject(task, Status.QUARANTINED, failed.code, failed.sentence)
 
     def decide_on_batch(self, tasks: list[StageTask], failed: Failed, *, batch_size: int) -> list[Decision]:
-        """Decide about a stage that raised for a whole batch, or ran out of memory for some of its tasks.
-
-        Args:
-            tasks: failed tasks.
-            failed: the failure.
-            batch_size: number of tasks in the batch.
-        """
+        """Decide about tasks of a batch for which the stage raised, or about those that ran out of memory."""
         if failed.kind is FailureKind.STOP:
             return [StopRun(failed)]
         if len(tasks) > 1:

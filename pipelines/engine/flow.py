@@ -131,12 +131,9 @@ class RecordFlow:
                 self._advance(state, state.route.followers[spec.output])
 
     def reject(self, task: StageTask, rejection: Rejection, *, lasting: bool) -> None:
-        """End all records that wait for a task; if the stage is optional, they continue without its result.
+        """End all records that wait for a task, and later ones that share it if the rejection is lasting.
 
-        Args:
-            task: failed task.
-            rejection: reason.
-            lasting: whether later records that share the task end likewise.
+        If the stage is optional, they continue without its result.
         """
         spec = self.pipeline.by_name[task.stage]
         if spec.optional:

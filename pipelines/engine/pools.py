@@ -225,12 +225,6 @@ class WorkerPool:
     def remove(self, number: int, cause: LossCause, sentence: str, now: float) -> list[Batch]:
         """Remove a lost worker and schedule the start of its replacement.
 
-        Args:
-            number: number of the worker.
-            cause: why the worker was lost.
-            sentence: description of the cause.
-            now: current time.
-
         Returns:
             The batches of the worker; only the first one was running.
 

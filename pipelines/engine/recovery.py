@@ -64,15 +64,7 @@ class Recovery:
     def handle_lost_worker(
         self, stage: str, batches: Sequence[Batch], cause: LossCause, sentence: str, now: float
     ) -> None:
-        """Handle a lost worker.
-
-        Args:
-            stage: stage of the worker.
-            batches: batches of the worker; only the first one was running.
-            cause: why the worker is lost.
-            sentence: description of the cause.
-            now: current time.
-        """
+        """Handle a lost worker, of whose batches only the first one was running."""
         statistics = self.statistics[stage]
         statistics.worker_crashes += 1
         tasks = batches[0].tasks if batches else []

@@ -195,12 +195,7 @@ class StageQueue:
         self._buckets.setdefault(task.bucket, deque()).append(task)
 
     def put_back(self, group: list[StageTask], until: float | None = None) -> None:
-        """Add tasks that must run together and with no others.
-
-        Args:
-            group: tasks of the batch.
-            until: earliest time of the retry.
-        """
+        """Add tasks that must run together and with no others, not before a time."""
         self._n_tasks += len(group)
         if until is None:
             self._returned.append(group)

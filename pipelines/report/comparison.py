@@ -53,14 +53,7 @@ class Comparison:
 
 
 def compare_runs(ours: OutcomeRows, theirs: OutcomeRows, name: str, bootstrap: Bootstrap) -> Comparison:
-    """Compare all metrics of two runs.
-
-    Args:
-        ours: rows of this run.
-        theirs: rows of the other run.
-        name: name of the other run.
-        bootstrap: bootstrap for the intervals.
-    """
+    """Compare all metrics of two runs."""
     # Index of each record in the other run, null if it is not there.
     matches = pc.index_in(ours.read_record_ids(), value_set=theirs.read_record_ids())
     left, right = np.flatnonzero(matches.is_valid()), matches.drop_null().to_numpy()

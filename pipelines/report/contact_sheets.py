@@ -50,12 +50,7 @@ def make_contact_sheets(
     *,
     on_progress: ProgressCallback = ignore_progress,
 ) -> dict[int, bytes]:
-    """Make contact sheets as JPEG files by the keys of the videos; unreadable videos are skipped.
-
-    Args:
-        sources: videos.
-        on_progress: callback for progress.
-    """
+    """Make contact sheets as JPEG files by the keys of the videos; unreadable videos are skipped."""
     config = SheetConfig()
     max_s = min(config.max_s, config.total_s / max(1, len(sources)))
     sheets: dict[int, bytes] = {}

@@ -75,12 +75,7 @@ def group_failures(
 
 
 def explain_failures(groups: Iterable[FailureGroup], run: str) -> list[FailureFigure]:
-    """Add advice to groups of failures.
-
-    Args:
-        groups: groups of failures.
-        run: run folder, for the commands.
-    """
+    """Add advice to groups of failures, and commands for the run folder."""
     text = resources.files("pipelines.report").joinpath("advice.yaml").read_text(encoding="utf-8")
     advice: Mapping[str, Mapping[str, str]] = yaml.safe_load(text)
     return [

@@ -84,13 +84,7 @@ class Headline:
 
 
 def build_headline(rows: OutcomeRows, events: Iterable[Mapping[str, Any]], *, records: int) -> Headline:
-    """Compute the headline from outcome rows and the statistics of all parts of a run.
-
-    Args:
-        rows: outcome rows, after `OutcomeRows.read`.
-        events: content of `events.jsonl`.
-        records: number of records of the manifest.
-    """
+    """Compute the headline from outcome rows and the statistics of all parts of a run."""
     parts = _split_parts(events)
     stages: dict[str, StageFigures] = {}
     for part in parts:

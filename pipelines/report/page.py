@@ -30,11 +30,7 @@ POLICY = (
 
 
 def render_page(report: Report) -> bytes:
-    """Render the page of a report below 5 MB; if necessary, the least important contact sheets are omitted.
-
-    Args:
-        report: content of the page.
-    """
+    """Render the page of a report below 5 MB; if necessary, the least important contact sheets are omitted."""
     room = MAX_BYTES - len(_render(report, []))
     rules: list[Markup] = []
     shown: set[int] = set()

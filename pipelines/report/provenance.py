@@ -38,14 +38,7 @@ class Provenance:
 def build_provenance(
     description: RunDescription, rows: OutcomeRows, figures: list[MetricFigures], run: str
 ) -> Provenance:
-    """Collect the origin of the results of a run.
-
-    Args:
-        description: content of `run.yaml`.
-        rows: outcome rows, after `OutcomeRows.read`.
-        figures: figures of the metrics.
-        run: run folder.
-    """
+    """Collect the origin of the results of a run."""
     source = description.manifest
     libraries = [f"{name} {importlib.metadata.version(name)}" for name in LIBRARIES]
     facts = [

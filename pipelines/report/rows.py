@@ -130,7 +130,7 @@ class OutcomeRows:
         self._group_columns: list[str] = []
 
     def read(self, on_progress: ProgressCallback = ignore_progress) -> None:
-        """Read all rows; call this method once.
+        """Read all rows; call this method once, before the others.
 
         Raises:
             InputError: `records_unreadable`.

@@ -79,9 +79,6 @@ def compute_mouth_sound_null(run: str) -> MouthSoundNull:
 
     The partner of a record is the next record of its shard (cyclically) that has a different sound. Thus, what all
     records of a system have in common, such as a mouth that opens at the start of every video, counts as chance.
-
-    Args:
-        run: run folder.
     """
     from joyvasa.metrics.mouth_sound import FEATURE, best_correlation
 
@@ -108,13 +105,7 @@ def compute_mouth_sound_null(run: str) -> MouthSoundNull:
 
 
 def load_moments(folder: RunFolder, shard: int, mark: DoneMarker, name: str) -> FeatureMoments | None:
-    """Load the moments of a feature over the ok records of a finished shard; compute and cache them if necessary.
-
-    Args:
-        folder: run folder.
-        shard: number of the shard.
-        mark: marker of the shard; the moments belong to exactly these outcomes.
-        name: name of the set metric.
+    """Load the moments of a feature over the ok records of a shard that `mark` finished; compute and cache them if due.
 
     Returns:
         The moments, or None if no record has such features.
@@ -236,13 +227,7 @@ class SetFigure:
 def compute_set_figures(
     run: str, others: Sequence[tuple[str, str]], figures: Sequence[MetricFigures]
 ) -> list[SetFigure]:
-    """Compute all metrics of a whole run.
-
-    Args:
-        run: run folder.
-        others: name and folder of the compared runs.
-        figures: figures of the metrics of the run.
-    """
+    """Compute all metrics of a whole run."""
     distances = [_compute_fvd_figure(run, name, folder) for name, folder in others]
     if not distances:
         sentence = "no_reference: no other run to measure the distance to; expected joyvasa report RUN --compare REAL"

@@ -61,11 +61,7 @@ class Bootstrap:
         self._draws: dict[int, np.ndarray] = {}
 
     def compute_interval(self, values: np.ndarray) -> tuple[float, float] | None:
-        """Return the 95 % interval of the mean; None for fewer than two values.
-
-        Args:
-            values: finite values, shape (n,).
-        """
+        """Return the 95 % interval of the mean of finite values; None for fewer than two values."""
         n = len(values)
         if n < 2:
             return None

@@ -81,14 +81,7 @@ def _parse_check(entry: dict[str, Any]) -> Check:
 def judge_run(
     rows: OutcomeRows, figures: Sequence[MetricFigures], failures: Sequence[FailureFigure], checks: Sequence[Check]
 ) -> Verdict:
-    """Judge the videos of a run.
-
-    Args:
-        rows: outcome rows, after `OutcomeRows.read`.
-        figures: figures of the metrics.
-        failures: groups of records without a video.
-        checks: all checks.
-    """
+    """Judge the videos of a run."""
     measured = {metric.column.name: metric.column for metric in figures if metric.summary.n}
     columns = {metric.column.name: metric.column for metric in figures}
     wanted = [check for check in checks if check.unless not in measured]

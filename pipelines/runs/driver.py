@@ -75,24 +75,13 @@ class RunDefinition(ABC):
     def hash_weights(self, config: RunConfig, modes: Sequence[Mode]) -> dict[str, Any]:
         """Hash the weights that determine the results; fail if they are missing or not licensed.
 
-        Args:
-            config: options of the run.
-            modes: modes of the rows.
-
         Raises:
             JoyvasaError: weights are missing or refused, or this kind of run does not support the rows.
         """
 
     @abstractmethod
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
-        """Build the stages.
-
-        Args:
-            config: options of the run.
-            run: run folder; an absolute path or URI.
-            rows: description of the rows.
-            gpus: number of GPUs to use.
-        """
+        """Build the stages."""
 
     def build_outcomes(self, config: RunConfig, modes: Sequence[Mode]) -> OutcomeBuilder:
         """Return the function that builds outcome rows."""
@@ -231,15 +220,7 @@ def start_run(
     name: str = "",
     on_event: EventCallback | None = None,
 ) -> RunResult:
-    """Create a run folder and process all records.
-
-    Args:
-        definition: kind of the run.
-        folder: run folder that contains no run yet.
-        manifest: see `plan_run`.
-        config: options of the run, with absolute paths.
-        name: see `plan_run`.
-        on_event: callback for every event.
+    """Create a run in a folder that contains none yet and process all records; arguments as in `plan_run`.
 
     Raises:
         ManifestError: `run_exists` if the folder contains this run, `run_locked`, `output_unwritable`.

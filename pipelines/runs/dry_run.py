@@ -57,14 +57,8 @@ def check_run(
 ) -> DryRun:
     """Check rows, media files, weights and options of a run as its start does, and add up its work.
 
-    Args:
-        definition: kind of the run.
-        manifest: see `plan_run`.
-        out: run folder; a path or URI.
-        config: options of the run.
-        name: see `plan_run`.
-        probes: probes of durations; None reads no media.
-        on_rows: callback with the number of rows whose files were checked.
+    Arguments as in `plan_run`. Without probes no media are read; `on_rows` gets the number of rows whose files were
+    checked.
 
     Raises:
         ManifestError: `run_exists`, or see `plan_run`.

@@ -50,14 +50,7 @@ class ModeWeights:
 def build_outcome(
     finished: FinishedRecord, *, pipeline: Pipeline, weights: ModeWeights | None = None, metrics: Sequence[str] = ()
 ) -> RecordOutcome:
-    """Build the outcome row of a record: its status, and the columns that the stages declare.
-
-    Args:
-        finished: record that has left the engine.
-        pipeline: pipeline of the run.
-        weights: weights that generated the video.
-        metrics: columns of the metrics.
-    """
+    """Build the outcome row of a record: its status, and the columns that the stages declare."""
     rejection = finished.rejection
     values: dict[str, Any] = {}
     for spec in pipeline.route(finished.record).order:
@@ -104,13 +97,7 @@ def _collect_scores(facts: Mapping[str, Any], metrics: Sequence[str]) -> dict[st
 
 
 def build_score_stage(config: RunConfig, run: str, animation: AnimationConfig) -> ScoreStage:
-    """Build the stage that computes the metrics of a run.
-
-    Args:
-        config: options of the run.
-        run: run folder; an absolute path or URI.
-        animation: options with which the videos were generated.
-    """
+    """Build the stage that computes the metrics of a run."""
     return ScoreStage(
         ScoreConfig(
             run=run,

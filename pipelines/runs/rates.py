@@ -103,13 +103,7 @@ def measure_rates(manifest: str, config: RunConfig, *, on_event: EventCallback |
 
 
 def build_profile(parts: Iterable[RunStatistics], *, machine: str, whole_gpu: bool = False) -> RateProfile:
-    """Compute rates from the statistics of the parts of a run.
-
-    Args:
-        parts: statistics of each part.
-        machine: description of the machine.
-        whole_gpu: whether each worker had a whole GPU.
-    """
+    """Compute rates from the statistics of the parts of a run; other arguments as in `read_run_rates`."""
     stages: dict[str, dict[str, float]] = {}
     units: dict[str, WorkUnit] = {}
     for statistics in parts:

@@ -66,11 +66,7 @@ class ColumnSlider:
 
 
 def build_sliders(rows: RunRows) -> list[ColumnSlider]:
-    """Return sliders for the duration and all metrics that have different values, the decisive metrics first.
-
-    Args:
-        rows: rows of the run, refreshed.
-    """
+    """Return sliders for the duration and all metrics that have different values, the decisive metrics first."""
     names = [*sorted(rows.metrics, key=get_rank), DURATION]
     table = rows.read_columns(names)
     sliders = []

@@ -19,10 +19,7 @@ VIDEOS = (".mp4", ".m4v", ".mov", ".webm")
 
 
 class RunsRoot:
-    """The folder whose runs are shown.
-
-    Args:
-        folder: local folder.
+    """The local folder whose runs are shown.
 
     Raises:
         ConfigError: `root_invalid`.
@@ -90,12 +87,7 @@ class ListedRun:
 
 
 def find_runs(root: RunsRoot, limits: Limits) -> list[ListedRun]:
-    """Return run folders, the newest first; links are not followed, and run folders are not searched.
-
-    Args:
-        root: folder to search.
-        limits: limits of the search.
-    """
+    """Return run folders, the newest first; links are not followed, and run folders are not searched."""
     return sorted(_iterate_runs(root, limits), key=lambda run: (-run.started, run.path))[: limits.runs]
 
 

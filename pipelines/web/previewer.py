@@ -70,10 +70,6 @@ class Previewer:
     def find_faces(self, picture: Path, config: AnimationConfig) -> list[str]:
         """Return the faces of a picture as data URLs, in the order of `face.index`.
 
-        Args:
-            picture: picture file.
-            config: options of the animation.
-
         Raises:
             JoyvasaError: the errors of `joyvasa.media.image.read_image`, and missing models.
         """

@@ -34,15 +34,7 @@ class RunState:
 def read_run_state(
     folder: RunFolder, description: RunDescription, manifest: RunManifest, rows: RunRows, *, now: float | None = None
 ) -> RunState:
-    """Read the progress of a run.
-
-    Args:
-        folder: run folder.
-        description: description of the run.
-        manifest: rows of the run.
-        rows: outcome rows of the run, refreshed.
-        now: seconds since 1970; None for the current time.
-    """
+    """Read the progress of a run from refreshed rows; `now` is in seconds since 1970, None for the current time."""
     statuses = dict(rows.statuses)
     activity = read_activity(folder.storage, pending=manifest.records - sum(statuses.values()), now=now)
     progress = activity.progress or {}

@@ -127,13 +127,7 @@ class RunsBrowser:
             return list_codes(run.rows), list_sort_columns(run.rows)
 
     def render_records(self, run: OpenedRun, query: Query, marks: Marks = NO_MARKS, *, table: bool) -> RecordsView:
-        """Render a page of records, as a table or as a gallery.
-
-        Args:
-            run: run.
-            query: selection, order and page.
-            marks: ticked records.
-            table: whether to render a table.
+        """Render a page of records with their ticks, as a table or as a gallery.
 
         Raises:
             InputError: `condition_invalid` or `column_unknown`; `records_unreadable`.
@@ -192,12 +186,7 @@ class RunsBrowser:
         )
 
     def write_selection(self, path: str, options: SelectionOptions, target: Path) -> None:
-        """Write a selection of a run as `joyvasa select` does.
-
-        Args:
-            path: path of the run.
-            options: criteria.
-            target: Parquet file to write.
+        """Write a selection of a run to a Parquet file, as `joyvasa select` does.
 
         Raises:
             JoyvasaError: see `open`, `select_from_tables` and `write_selection`.

@@ -63,9 +63,6 @@ class WebConfig:
 def serve_page(config: WebConfig) -> None:
     """Print the address of the page and serve it until the process is stopped.
 
-    Args:
-        config: options of the server.
-
     Raises:
         JoyvasaError: `root_invalid`, `address_unavailable`, missing models.
     """

@@ -33,12 +33,7 @@ def build_animate_command(names: Mapping[str, str], config: AnimationConfig) -> 
 
 
 def changed_options(default: AnimationConfig, config: AnimationConfig) -> dict[str, Any]:
-    """Return the options that differ from the defaults, by their names with dots.
-
-    Args:
-        default: options to compare with.
-        config: options of the animation.
-    """
+    """Return the options that differ from the defaults, by their names with dots."""
     defaults = flatten_options(default)
     return {name: value for name, value in flatten_options(config).items() if value != defaults[name]}
 

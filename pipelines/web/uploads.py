@@ -18,12 +18,7 @@ CHECK_S = 5.0  # interval between measurements of the size of the folder
 
 
 class Uploads:
-    """Uploaded files.
-
-    Args:
-        folder: temporary folder, which the caller removes.
-        limits: limits of sizes.
-    """
+    """Uploaded files, in a temporary folder that the caller removes."""
 
     def __init__(self, folder: Path, limits: Limits) -> None:
         self.folder = Path(os.path.realpath(folder))

@@ -118,9 +118,6 @@ class Executor(ABC):
 
     Attributes:
         parallel: whether workers run in parallel to the driver, so that a worker that hangs can be killed.
-
-    Args:
-        config: where the workers run.
     """
 
     parallel: ClassVar[bool]

@@ -60,12 +60,7 @@ class ProgressBoard:
 
 
 class StageWorker:
-    """The actor class: one stage, whose models are loaded once.
-
-    Args:
-        stage: the stage.
-        board: handle of the `ProgressBoard`.
-    """
+    """The actor class: one stage, whose models are loaded once; `board` is the handle of the `ProgressBoard`."""
 
     def __init__(self, stage: Stage, board: Any) -> None:
         _hide_unassigned_gpus()

@@ -59,16 +59,7 @@ def write_card(
     *,
     picture: bool,
 ) -> str:
-    """Return the data card as Markdown; it contains no paths of this machine and no time of the export.
-
-    Args:
-        source: exported rows.
-        plan: figures of the rows.
-        config: options of the export.
-        licenses: licenses that the rows state.
-        patterns: patterns of the files of each split.
-        picture: whether there is a contact sheet.
-    """
+    """Return the data card as Markdown; it contains no paths of this machine and no time of the export."""
     statistics, runs = plan.statistics, [*source.runs.values()]
     name = posixpath.splitext(posixpath.basename(source.location))[0]
     title = f"Talking faces: {safe_text(name)}"

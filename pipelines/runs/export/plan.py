@@ -111,13 +111,7 @@ class ShardTables:
             self._close(split)
 
     def add(self, split: str, rows: pa.Table, sizes: Sequence[int]) -> None:
-        """Append rows of one split.
-
-        Args:
-            split: name of the split.
-            rows: rows.
-            sizes: size of each record in bytes.
-        """
+        """Append rows of one split; `sizes` are those of the records in bytes."""
         start = 0
         for index, size in enumerate(sizes):
             table = self._open.get(split) or self._start(split)

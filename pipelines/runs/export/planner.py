@@ -44,13 +44,7 @@ READ_COLUMNS = (*MEDIA_COLUMNS, "status", "split", "run", "duration_s", "frames"
 def plan_export(
     source: ExportSource, config: ExportConfig, scratch: Path, *, on_progress: ProgressCallback
 ) -> ExportPlan:
-    """Read all rows once: check them, look up their files and divide them into shards.
-
-    Args:
-        source: rows to export.
-        config: options of the export.
-        scratch: empty local folder for the rows of each shard; the caller removes it.
-        on_progress: callback for progress.
+    """Read all rows once: check them, look up their files and divide them into shards, in an empty local folder.
 
     Raises:
         InputError: `selection_invalid`, `video_missing`, `export_empty`, `records_unreadable` or `run_without_videos`.

@@ -146,13 +146,7 @@ class Candidates:
 def read_candidates(
     tables: RunTables, columns: CandidateColumns, criteria: Criteria, *, on_rows: Callable[[int], object]
 ) -> Candidates:
-    """Read what a selection needs of each row, and apply the conditions.
-
-    Args:
-        tables: rows.
-        columns: columns to read.
-        criteria: criteria; the counts of the conditions are updated.
-        on_rows: callback with the number of rows so far.
+    """Read what a selection needs of each row, and apply the conditions, whose effects are counted in `criteria`.
 
     Raises:
         InputError: `records_unreadable`.

@@ -93,11 +93,6 @@ def select_from_tables(
 ) -> Selection:
     """Select rows of outcome tables.
 
-    Args:
-        tables: outcome tables of runs.
-        options: criteria.
-        on_rows: callback with the number of rows read.
-
     Raises:
         InputError: `condition_invalid`, `column_unknown` or `column_type`, before any row is read;
             `records_unreadable`.
