@@ -189,13 +189,7 @@ def _attention_flops(query: Any, key: Any, value: Any, *_: Any, **__: Any) -> in
 
 @torch.no_grad()
 def list_network_calls(models: Models, *, batch: int, plain: PlainNetworks | None = None) -> Iterator[NetworkCall]:
-    """Yield each network with random arguments of the sizes of a run.
-
-    Args:
-        models: models on the device to use.
-        batch: number of items per call.
-        plain: networks to compare with; None for no comparison.
-    """
+    """Yield each network with random arguments of the sizes of a run, on the device of the models."""
     plain_network = plain.network if plain else lambda role: None
     device, size = models.device, models.bundle.switches.input_size
     appearance, warping = models.network("appearance_feature_extractor"), models.network("warping_module")

@@ -236,12 +236,7 @@ def measure_simulation(config: BenchConfig) -> tuple[SimulationFigure, ...]:
 
 
 def simulate(gpus: int, *, deaths: bool) -> SimulationFigure:
-    """Run the engine with simulated workers.
-
-    Args:
-        gpus: number of GPUs.
-        deaths: whether a worker dies every second and a node every minute.
-    """
+    """Run the engine with simulated workers; with deaths, one dies every second and a node every minute."""
     clock = VirtualClock()
     executor = SimulatedExecutor(clock, deaths=deaths)
     finished = 0

@@ -117,13 +117,7 @@ class FailureRules:
         return [self.decide_on_outcome(tasks[0], failed)]
 
     def decide_on_lost_worker(self, tasks: list[StageTask], cause: LossCause, sentence: str) -> list[Decision]:
-        """Decide about the batch that a lost worker was running.
-
-        Args:
-            tasks: tasks of the batch; empty if the worker was idle.
-            cause: why the worker was lost.
-            sentence: description of the cause.
-        """
+        """Decide about the batch that a lost worker was running; it has no tasks if the worker was idle."""
         if cause in _AMBIGUOUS:
             self._worker_crashes += 1
             for task in tasks:

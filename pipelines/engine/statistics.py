@@ -200,10 +200,6 @@ def estimate_run(statistics: RunStatistics, records: int) -> Estimate:
     The remaining work of a stage is its computing time per record, multiplied by the number of records that it has not
     processed. The sum over the stages is divided by the computing time per second of the run so far, which accounts for
     parallel workers. The time before the first batch, when workers start, does not count.
-
-    Args:
-        statistics: statistics of this part of the run.
-        records: number of records of this part.
     """
     stages = {name: stage for name, stage in statistics.stages.items() if _passed(stage)}
     if not stages or statistics.first_batch_s is None:

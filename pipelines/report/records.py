@@ -37,14 +37,7 @@ class RecordView:
 def build_record_views(
     rows: OutcomeRows, folder: RunFolder, description: RunDescription, row_indices: Iterable[int]
 ) -> dict[int, RecordView]:
-    """Return the records by row index.
-
-    Args:
-        rows: outcome rows of the run.
-        folder: run folder.
-        description: content of `run.yaml`, with the folder to which paths in rows are relative.
-        row_indices: indices of the rows in the run.
-    """
+    """Return the records by row index."""
     views, source_folder = {}, folder.find_source_folder(description)
     ordered = sorted(set(row_indices))
     for row_index, row in zip(ordered, rows.read_rows(ordered, COLUMNS), strict=True):

@@ -65,13 +65,7 @@ class DatasetStats:
 
 
 def format_card(card: DatasetCard, stats: DatasetStats, template: dict[str, np.ndarray]) -> str:
-    """Format the card of a data set as Markdown.
-
-    Args:
-        card: card of the data set.
-        stats: statistics of the recordings.
-        template: statistics of the motion, by the names of JoyVASA's template.
-    """
+    """Format the card of a data set as Markdown; `template` has the statistics of the motion by JoyVASA's names."""
     environment = Environment(
         loader=PackageLoader("pipelines.runs"), undefined=StrictUndefined, trim_blocks=True, keep_trailing_newline=True
     )

@@ -52,12 +52,6 @@ def join_shards(folder: RunFolder, n_shards: int, bundle: Bundle, *, on_shard: C
 
     The function may run again after a crash at any point, and after recordings were run again.
 
-    Args:
-        folder: run folder, which becomes the folder of the data set.
-        n_shards: number of shards of the run.
-        bundle: bundle with the motion extractor.
-        on_shard: callback after every joined shard.
-
     Raises:
         InputError: `dataset_empty`, `clips_lost`, `clips_unreadable`, or the clips cannot be read.
         ManifestError: `output_unwritable`.

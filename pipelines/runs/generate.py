@@ -109,15 +109,7 @@ class GenerateRun(RunDefinition):
 def build_video_pipeline(
     config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int = 0, motions: bool = False
 ) -> Pipeline:
-    """Build the stages that generate videos.
-
-    Args:
-        config: options of the run.
-        run: run folder; an absolute path or URI.
-        modes: modes of the rows: `human`, `animal`.
-        gpus: number of GPUs to use.
-        motions: whether rows have motion files or driving videos.
-    """
+    """Build the stages that generate videos."""
     builder = SpecBuilder(config, run, gpus, count_rendering_cores(config), has_light_renderer(config, modes))
     common: dict[str, Any] = {"animation": config.animation.for_mode(modes[0]), "determinism": config.determinism}
     motion = MotionConfig(**common, shared=config.share_motion, strict_batch=builder.batch_size(MotionStage))

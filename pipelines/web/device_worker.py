@@ -27,13 +27,7 @@ MAX_RATE = 60  # frames per second; a motion with more frames than the longest r
 
 
 class DeviceWorker:
-    """Makes videos on one device, one after the other.
-
-    Args:
-        device: name of the device, as in the option `device`.
-        estimator: records how long each step takes.
-        limits: limits of what is accepted.
-    """
+    """Makes videos on one device, one after the other."""
 
     def __init__(self, device: str, estimator: TimeEstimator, limits: Limits) -> None:
         self._device, self._estimator = device, estimator

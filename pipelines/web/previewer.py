@@ -49,10 +49,6 @@ class Previewer:
     def render(self, picture: Path, config: AnimationConfig) -> str:
         """Return the generated crop of a portrait at rest with the controls of a configuration, as a data URL.
 
-        Args:
-            picture: picture file, whose path stands for its content.
-            config: options of the animation.
-
         Raises:
             JoyvasaError: the errors of `joyvasa.animator.Animator.read_picture` and `preview`.
         """

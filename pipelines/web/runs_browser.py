@@ -74,12 +74,7 @@ class OpenedRun:
 
 
 class RunsBrowser:
-    """Renders runs; reads files below the root only.
-
-    Args:
-        root: folder with the runs.
-        limits: limits of what is listed, shown and cached.
-    """
+    """Renders runs; reads files below the root only."""
 
     def __init__(self, root: RunsRoot, limits: Limits) -> None:
         self._root, self._limits = root, limits

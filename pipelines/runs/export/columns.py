@@ -71,12 +71,7 @@ class PublishedColumns:
         return pa.schema([(column.name, column.type) for column in self.columns])
 
     def convert(self, table: pa.Table, runs: list[str]) -> pa.Table:
-        """Convert rows.
-
-        Args:
-            table: rows with the columns of the source.
-            runs: name of the run of each row.
-        """
+        """Convert rows; `runs` are the names of their runs."""
         arrays = [pa.array(runs, pa.string()), *(self._convert(table, column) for column in self.columns[1:])]
         return pa.table(arrays, schema=self.schema)
 
