@@ -1,5 +1,6 @@
 """How tests are spread over processes, and an S3-compatible server for tests of several rooms."""
 
+import gc
 import os
 import uuid
 
@@ -37,6 +38,13 @@ class Modules(LoadFileScheduling):
 
 def pytest_xdist_make_scheduler(config, log):
     return Modules(config, log)
+
+
+@pytest.fixture(scope="module", autouse=True)
+def frozen_modules():
+    """Exempt what earlier modules imported from garbage collection, which each call of the command line ends with."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -68,6 +68,9 @@ def small_disk(folder: Path, *options: str):
 
 
 NOISE_FRAMES = np.stack([cv2.GaussianBlur(frame, (0, 0), 3) for frame in moving_noise(30, height=64, width=96)])
+_FACE = cv2.resize(cv2.imread(str(EXAMPLES / "portrait.jpg"))[..., ::-1], (128, 128), interpolation=cv2.INTER_AREA)
+# A face that moves sideways: found by the first search, while noise is searched again and again.
+FACE_FRAMES = np.stack([np.roll(_FACE, k % 5, axis=1) for k in range(30)])
 
 
 def write_video(path, frames=NOISE_FRAMES, rate=25.0, sound=None, config=None):

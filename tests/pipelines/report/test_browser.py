@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 from manifests.record import file_stem
 from pipelines.cli.main import app
 from pipelines.report.report import write_report
-from tests.media import NOISE_FRAMES, write_video
+from tests.media import FACE_FRAMES, write_video
 from tests.pipelines.accessibility import list_violations
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run
 
@@ -29,7 +29,7 @@ AFTER_UPDATE = "() => new Promise(done => requestAnimationFrame(() => requestAni
 def files(tmp_path_factory):
     """The report of a run of 130 records, compared with another run."""
     folder = tmp_path_factory.mktemp("report")
-    video = write_video(folder / "v.mp4", NOISE_FRAMES).read_bytes()
+    video = write_video(folder / "v.mp4", FACE_FRAMES).read_bytes()
 
     def outcome(record):
         k = record.row - 1

@@ -17,7 +17,7 @@ from pipelines.report import page
 from pipelines.report.contact_sheets import SheetConfig, VideoSource, make_contact_sheet, make_contact_sheets
 from pipelines.report.page import MAX_BYTES, format_number, format_seconds, format_share, render_page, shorten
 from pipelines.report.report import build_report, write_report
-from tests.media import NOISE_FRAMES, write_video
+from tests.media import FACE_FRAMES, NOISE_FRAMES, write_video
 from tests.pipelines.report.browser import chromium
 from tests.pipelines.report.run_folders import failed_outcome, numbers, ok_outcome, statistics, write_run
 
@@ -31,7 +31,7 @@ COLUMN = "<i>column</i>"
 @pytest.fixture(scope="module")
 def videos(tmp_path_factory):
     folder = tmp_path_factory.mktemp("videos")
-    write_video(folder / FILE, NOISE_FRAMES)
+    write_video(folder / FILE, FACE_FRAMES)
     return folder
 
 
@@ -237,7 +237,7 @@ def test_a_browser_shows_the_page(files, tmp_path):
             "v.videoWidth ? done(v.videoWidth) : v.addEventListener('loadedmetadata', () => done(v.videoWidth)); "
             "v.addEventListener('error', () => done(v.error.message)); })"
         )
-        assert width == NOISE_FRAMES.shape[2]
+        assert width == FACE_FRAMES.shape[2]
 
         browser.call("Emulation.setDeviceMetricsOverride", width=390, height=800, deviceScaleFactor=1, mobile=True)
         assert browser.evaluate("document.documentElement.scrollWidth") <= 390
