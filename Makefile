@@ -7,6 +7,8 @@ MEDIA ?= ../shared/media
 UV := $(BIN)/uv pip install --quiet --python .venv
 CUDA := ^(torch|triton|cuda-|nvidia-)
 PIN := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header --no-annotate --extra s3 --extra cluster --extra train --extra quality --extra tts --extra web --extra insightface --group insightface pyproject.toml
+# Without byte code on disk every process, such as each worker of Ray, compiles all that it imports: seconds.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: demo test test-all lint bench gpu-check locks clean
 

@@ -15,6 +15,8 @@ from tests.media import FACE_FRAMES, write_video
 from tests.pipelines.accessibility import list_violations
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run
 
+pytestmark = pytest.mark.slow
+
 N = 130
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
 LIMIT_MS = 60_000
@@ -48,7 +50,7 @@ def files(tmp_path_factory):
     return write_report(str(folder / "run"), [str(folder / "other")])
 
 
-@pytest.fixture(params=[DESKTOP, pytest.param(PHONE, marks=pytest.mark.slow)], ids=["desktop", "phone"])
+@pytest.fixture(params=[DESKTOP, PHONE], ids=["desktop", "phone"])
 def page(browser, files, request):
     """The report in a new tab; fails if there is an error in the console or a request to elsewhere."""
     tab = browser.new_page(viewport=request.param)

@@ -10,32 +10,33 @@ from joyvasa.errors import InputError
 from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.mouth_sound import best_correlation
 from joyvasa.metrics.support.frechet import FeatureMoments, frechet_distance
+from manifests.record import Record
 from manifests.run.folder import RunFolder
+from manifests.run.outcome import RecordOutcome
 from manifests.storage import open_storage
 from pipelines.report.sets import MouthSoundNull, compute_mouth_sound_null, compute_run_fvd, load_moments
-from pipelines.runs.evaluate import evaluate_videos
 from stages.score import encode_features
-from tests.joyvasa.metrics.clips import moving_noise, syllables
-from tests.media import write_video
-from tests.pipelines.runs.evaluating import make_config, write_video_manifest
+from tests.joyvasa.metrics.clips import syllables
+from tests.pipelines.report import run_folders
+from tests.pipelines.report.run_folders import failed_outcome, ok_outcome
 
 CHOICES = {"ddof": 1, "clip_frames": 25}
-N_RECORDS = 5
+NAMES = ("r0", "r1", "r2", "r3", "r4")
 
 
 def write_run(folder: Path, features: dict[str, dict[str, np.ndarray]], choices: dict | None = None) -> Path:
     """Write a finished run of two shards whose records have these features; the last record failed."""
+
+    def outcome(record: Record) -> RecordOutcome:
+        return failed_outcome(record) if record.id == "failed" else ok_outcome(record)
+
     folder.mkdir()
-    write_video(folder / "v.mp4", moving_noise(3))
-    names = [f"r{number}" for number in range(N_RECORDS)]
-    rows = [{"record_id": name, "video": "v.mp4"} for name in names]
-    rows.append({"record_id": "failed", "video": "none.mp4"})
-    evaluate_videos(write_video_manifest(folder, rows), folder / "run", "X", make_config("metrics=[flicker]"))
-    run = RunFolder(open_storage(folder / "run"))
-    for shard in run.read_done_markers():
-        for name in [*names, "failed"]:
-            if name in features and name in run.read_records(shard).column("record_id").to_pylist():
-                run.storage.write(run.features_path(shard, name), encode_features(features[name]))
+    rows = [{"record_id": name, "video": "v.mp4"} for name in (*NAMES, "failed")]
+    run = run_folders.write_run(folder / "run", rows, outcome, manifests=folder, shard_size=3, name="X")
+    for number, shard in enumerate((NAMES[:3], (*NAMES[3:], "failed"))):
+        for name in shard:
+            if name in features:
+                run.storage.write(run.features_path(number, name), encode_features(features[name]))
     if choices:
         described = dataclasses.replace(run.read_description(), bundles={"fvd": choices})
         run.storage.write(RunFolder.RUN, described.to_yaml())

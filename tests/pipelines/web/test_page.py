@@ -151,6 +151,7 @@ def test_the_last_videos_are_side_by_side_with_their_settings(page, tmp_path):
     page.wait_for_function("[...document.querySelectorAll('#jv-result video')].every(video => video.currentTime > 0)")
 
 
+@pytest.mark.slow
 def test_examples_are_selected_by_a_click(page):
     page.get_by_role("button", name="speech_2").click()
     page.wait_for_selector("#jv-sound button[aria-label=Clear]")
@@ -158,6 +159,7 @@ def test_examples_are_selected_by_a_click(page):
     page.wait_for_selector("#jv-portrait img")
 
 
+@pytest.mark.slow
 def test_an_example_sets_what_the_picture_shows(page):
     page.get_by_role("button", name="cat").click()
     page.wait_for_function("document.querySelector('#jv-mode input[value=animal]').checked")
@@ -165,6 +167,7 @@ def test_an_example_sets_what_the_picture_shows(page):
     page.wait_for_function("document.querySelector('#jv-mode input[value=human]').checked")
 
 
+@pytest.mark.slow
 def test_controls_change_the_preview_and_one_of_several_faces_is_chosen(page, tmp_path):
     with Image.open(DATA / "portrait.jpg") as face:
         pair = Image.new("RGB", (2 * face.width, face.height))
@@ -208,6 +211,7 @@ def test_a_video_drives_a_portrait_without_a_recording(page, tmp_path):
     assert "--motion drive.mp4" in page.text_content("#jv-result code")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=SIZES, indirect=True)
 def test_button_and_progress_are_visible_without_scrolling(page):
     height = page.viewport_size["height"]
@@ -217,7 +221,8 @@ def test_button_and_progress_are_visible_without_scrolling(page):
     assert status["x"] >= button["x"] + button["width"]
 
 
-@pytest.mark.parametrize("scheme", [pytest.param("light", marks=pytest.mark.slow), "dark"])
+@pytest.mark.slow
+@pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("page", [DESKTOP, PHONE], ids=SIZES, indirect=True)
 def test_the_page_is_accessible(page, scheme):
     page.emulate_media(color_scheme=scheme)
@@ -249,6 +254,7 @@ def test_a_text_file_as_portrait_shows_the_error(page, tmp_path):
     assert page.locator("#jv-start").is_enabled()
 
 
+@pytest.mark.slow
 def test_missing_and_long_files_show_the_error(page, tmp_path):
     page.click("#jv-start")
     assert "there is no portrait yet" in page.inner_text("#jv-status [role=alert]")
@@ -285,6 +291,7 @@ def test_a_run_with_failures_shows_them(page):
     assert page.title() == "joyvasa"
 
 
+@pytest.mark.slow
 def test_records_are_paged_sorted_and_filtered(page):
     open_runs(page)
     assert page.locator("#jv-records article").count() == Limits().gallery
@@ -310,6 +317,7 @@ def test_records_are_paged_sorted_and_filtered(page):
     assert HOSTILE in page.inner_text("#jv-records tbody th")
 
 
+@pytest.mark.slow
 def test_records_are_selected_by_sliders_conditions_and_ticks(page, tmp_path):
     open_runs(page)
     page.wait_for_selector("#jv-selection >> text=keeps 39 of 40 records")
@@ -341,6 +349,7 @@ def test_records_are_selected_by_sliders_conditions_and_ticks(page, tmp_path):
     assert page.locator("#jv-records [data-tick]:checked").count() == 0
 
 
+@pytest.mark.slow
 def test_an_invalid_condition_is_explained_and_the_records_stay(page):
     open_runs(page)
     page.fill("#jv-where input, #jv-where textarea", "sharpnes > 3")
@@ -360,6 +369,7 @@ def test_a_growing_run_is_updated(page, root):
     page.wait_for_selector("#jv-state >> text=0 pending")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", [PHONE], ids=["phone"], indirect=True)
 def test_the_page_fits_a_phone(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390

@@ -132,6 +132,7 @@ def test_a_slow_stage_is_busy_while_records_wait():
     assert statistics.stages["commit"].busy_fraction < 0.5
 
 
+@pytest.mark.slow
 def test_a_payload_that_does_not_pickle_is_the_record_s_failure():
     class Unpicklable(Stage):
         def run(self, batch):
@@ -164,7 +165,7 @@ def test_a_worker_that_dies_idle_is_replaced_before_it_is_needed():
     assert all(record.attempts == 1 for record in finished.values())
 
 
-@pytest.mark.parametrize("executor", [LocalExecutor, RayExecutor])
+@pytest.mark.parametrize("executor", [LocalExecutor, pytest.param(RayExecutor, marks=pytest.mark.slow)])
 def test_progress_inside_a_running_batch_is_reported(executor, tmp_path):
     inside = []
 
@@ -182,7 +183,8 @@ def test_progress_inside_a_running_batch_is_reported(executor, tmp_path):
     assert statistics.stages["only"].units == 2000
 
 
-@pytest.mark.parametrize("exception", [True, pytest.param(False, marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("exception", [True, False])
 def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception, monkeypatch):
     monkeypatch.setattr(pools, "_SETUP_CRASHES", 3)
 
