@@ -1,7 +1,5 @@
 """Parquet files whose footer contradicts itself, for tests."""
 
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -22,13 +20,3 @@ def contradict_footer(path):
     footer = footer.replace(INT32_CHUNK, INT64_CHUNK).replace(BYTES_CHUNK, INT32_CHUNK)
     Path(path).write_bytes(content[:start] + footer)
     assert pq.read_metadata(path).num_row_groups
-
-
-def run_in_child(function, *arguments):
-    """Call a function in a process of its own and return its result.
-
-    Raises:
-        BrokenProcessPool: the process ended without a result.
-    """
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(function, *arguments).result()

@@ -17,7 +17,11 @@ from joyvasa.errors import EnvironmentFault, InputError
 
 # Text formats that make ffmpeg open other files; they are never recordings.
 PLAYLIST_HEADERS = (b"#EXTM3U", b"ffconcat", b"<?xml", b"<MPD", b"[playlist]", b"v=0\n", b"v=0\r\n")
-OPTIONS = ("-nostdin", "-hide_banner", "-loglevel")
+# Largest block of memory, bytes: a frame of 64 megapixels with four channels of 16 bits. Without a limit, a damaged
+# timestamp is filled with silence in one block of any size.
+MAX_BLOCK_BYTES = 512 << 20
+GLOBAL_OPTIONS = ("-nostdin", "-hide_banner", "-max_alloc", str(MAX_BLOCK_BYTES))
+OPTIONS = (*GLOBAL_OPTIONS, "-loglevel")
 PROBE_S = 20  # time limit for the probe of an executable, seconds
 PROBE = (
     *("-f", "lavfi", "-i", "color=size=64x64:rate=5:duration=0.2", "-f", "lavfi", "-i", "sine=duration=0.2"),
@@ -164,7 +168,7 @@ def run_ffmpeg(arguments: Sequence[str]) -> tuple[int, str]:
     Raises:
         EnvironmentFault: `ffmpeg_missing`.
     """
-    command = [ffmpeg_executable(), "-nostdin", "-hide_banner", *arguments]
+    command = [ffmpeg_executable(), *GLOBAL_OPTIONS, *arguments]
     result = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     return result.returncode, result.stderr.decode("utf-8", "replace")
 

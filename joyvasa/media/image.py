@@ -268,9 +268,14 @@ def _check_size(size: tuple[int, int], name: str, max_pixels: int, min_side: int
 def _to_rgb(samples: NDArray[Any]) -> Image:
     """Convert gray, RGB or RGBA samples of any type to uint8 RGB; compose transparency onto white."""
     if np.issubdtype(samples.dtype, np.floating):
-        samples = np.rint(np.clip(np.nan_to_num(samples), 0, 1) * 255)
+        if not np.isfinite(samples).all():
+            raise ValueError("some samples are infinite or not a number; expected 0 to 1")
+        if (middle := float(np.median(samples))) > 1:  # highlights may be brighter than white, a whole picture is not
+            raise ValueError(f"its floating-point samples have a median of {middle:.4g}; expected 0 to 1")
+        samples = np.rint(np.clip(samples, 0, 1) * 255)
     elif samples.dtype != np.uint8:
-        if samples.min() < 0 or samples.max() > 65535:
+        # Pillow gives the samples of some 16-bit pictures as 32 bits; small numbers in 32 bits have an unknown white.
+        if samples.dtype.itemsize > 2 and not (samples.min() >= 0 and 255 < samples.max() <= 65535):
             raise ValueError("its samples have 32 bits; expected 8, 16 or floating point")
         samples = samples >> 8
     levels = samples.astype(np.uint8).reshape(*samples.shape[:2], -1)

@@ -11,7 +11,8 @@ import pytest
 from joyvasa.errors import InputError
 from manifests.formats.parquet_footer import read_null_counts
 from stages.media import local_file
-from tests.damaged_parquet import contradict_footer, run_in_child
+from tests.child_process import run_in_child
+from tests.damaged_parquet import contradict_footer
 from tests.manifests.data_sets import media_table
 from tests.manifests.tables import scanned
 

@@ -66,6 +66,33 @@ def test_gray_floating_point_picture_is_read(tmp_path, picture):
     np.testing.assert_array_equal(read_image(path), np.repeat(picture[..., :1], 3, axis=2))
 
 
+@pytest.mark.parametrize("factor", [1.0, 257.0])
+def test_floating_point_pictures_of_another_range_are_refused(tmp_path, picture, factor):
+    """They would be white."""
+    Pillow.fromarray(picture[..., 0].astype(np.float32) * factor).save(tmp_path / "a.tiff")
+    with pytest.raises(
+        InputError, match=r"image_unreadable: .* floating-point samples have a median of .*expected 0 to 1"
+    ):
+        read_image(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_floating_point_pictures_with_infinite_samples_are_refused(tmp_path, picture, value):
+    samples = picture[..., 0].astype(np.float32) / 255
+    samples[3, 4] = value
+    Pillow.fromarray(samples).save(tmp_path / "a.tiff")
+    with pytest.raises(InputError, match=r"image_unreadable: .*infinite or not a number"):
+        read_image(tmp_path / "a.tiff")
+
+
+@pytest.mark.parametrize("factor", [1, 70_000])
+def test_pictures_with_samples_of_32_bits_are_refused(tmp_path, picture, factor):
+    """Those with the numbers of 8 bits would be black."""
+    Pillow.fromarray(picture[..., 0].astype(np.int32) * factor).save(tmp_path / "a.tiff")
+    with pytest.raises(InputError, match="image_unreadable: .*its samples have 32 bits"):
+        read_image(tmp_path / "a.tiff")
+
+
 @pytest.mark.parametrize("ending", ["png", "tiff"])
 @pytest.mark.parametrize("channels", [1, 3, 4])
 def test_16_bit_pictures_have_the_same_brightness(tmp_path, picture, ending, channels):

@@ -1,5 +1,7 @@
 """The sound of a video is the sound that drives its motion, whatever the timestamps of the recording say."""
 
+import resource
+
 import numpy as np
 import pytest
 from scipy.io import wavfile
@@ -8,6 +10,7 @@ from scipy.signal import correlate, fftconvolve
 from joyvasa.errors import InputError
 from joyvasa.media.audio import SAMPLE_RATE, load_audio, probe_audio
 from joyvasa.media.video_writer import VideoWriter
+from tests.child_process import run_in_child
 from tests.media import MEDIA, ffmpeg
 
 SPEECH = MEDIA / "speech/joyvasa_002.flac"
@@ -106,3 +109,18 @@ def test_channels_that_cancel_each_other_are_no_silence(tmp_path):
     wavfile.write(tmp_path / "inverted.wav", SAMPLE_RATE, np.stack([wave, -wave], axis=1))
     with pytest.raises(InputError, match="2 channels cancel each other"):
         probe_audio(tmp_path / "inverted.wav")
+
+
+def probe_with_memory(path):
+    warnings = probe_audio(path).warnings
+    return [warning.code for warning in warnings], resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
+
+
+def test_a_jump_of_timestamps_by_hours_takes_little_memory(tmp_path):
+    """Filled with silence in one block, nine hours would be over 3 GiB."""
+    path = tmp_path / "jump.mka"
+    source = ["-f", "lavfi", "-i", "sine=frequency=220:sample_rate=48000:duration=1"]
+    ffmpeg(*source, "-af", f"asetpts=PTS+gt(T\\,0.5)*{9 * 3600}/TB", "-c:a", "pcm_s16le", path)
+    codes, memory = run_in_child(probe_with_memory, path)
+    assert "audio_gaps" in codes
+    assert memory < 1 << 30

@@ -15,7 +15,8 @@ from joyvasa.errors import InputError
 from joyvasa.runtime import result_tables
 from joyvasa.runtime.result_tables import iterate_tables, read_schema, read_table
 from manifests.run.outcome_table import encode_parquet
-from tests.damaged_parquet import contradict_footer, run_in_child
+from tests.child_process import run_in_child
+from tests.damaged_parquet import contradict_footer
 from tests.manifests.tables import write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run
 

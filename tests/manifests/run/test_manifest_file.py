@@ -16,7 +16,8 @@ from manifests.run.description import ManifestSource
 from manifests.run.manifest_file import MANIFEST, RunManifest, write_manifest
 from manifests.scan import Scan
 from manifests.storage import open_storage
-from tests.damaged_parquet import contradict_footer, run_in_child
+from tests.child_process import run_in_child
+from tests.damaged_parquet import contradict_footer
 from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write
 
 
