@@ -42,10 +42,6 @@ def ranged(default: float | None, low: float, high: float, unit: str) -> Any:
 def check_ranges(config: Any, prefix: str = "") -> None:
     """Check the options that `ranged` declares.
 
-    Args:
-        config: configuration to check.
-        prefix: path of the configuration, with a dot at its end.
-
     Raises:
         ConfigError: `config_invalid`.
     """
@@ -55,6 +51,19 @@ def check_ranges(config: Any, prefix: str = "") -> None:
             continue
         if not entry.metadata["ge"] <= value <= entry.metadata["le"]:
             raise ConfigError("config_invalid", f"{prefix}{entry.name} is {value}; expected {format_range(entry)}")
+
+
+class RangedOptions:
+    """Base class of a group of options that checks the ranges that `ranged` declares.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+
+    _group = ""  # path of the group in errors, with a dot at its end
+
+    def __post_init__(self) -> None:
+        check_ranges(self, self._group)
 
 
 def format_range(entry: dataclasses.Field[Any]) -> str:
@@ -101,11 +110,6 @@ def load_config(
 def config_from_dict(kind: type[T], content: Mapping[str, Any], *, where: str = "configuration") -> T:
     """Build a configuration from a mapping such as `config_to_dict` returns. Missing options keep their defaults.
 
-    Args:
-        kind: configuration class, as for `load_config`.
-        content: mapping with any part of the tree of options.
-        where: name of the mapping in errors.
-
     Raises:
         ConfigError: `config_unknown_option` or `config_invalid`.
     """
@@ -116,11 +120,7 @@ def config_from_dict(kind: type[T], content: Mapping[str, Any], *, where: str = 
 
 @lru_cache(4096)
 def apply_options(config: T, options: Options) -> T:
-    """Return a configuration in which some options have other values.
-
-    Args:
-        config: configuration, a frozen dataclass, or a group of its options.
-        options: names, with dots between levels, and values.
+    """Return a configuration, or a group of its options, in which some options have other values.
 
     Raises:
         ConfigError: an option is out of range, or in conflict with another one.

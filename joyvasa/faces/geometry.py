@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.config import check_ranges, ranged
+from joyvasa.config import RangedOptions, ranged
 from joyvasa.errors import ConfigError
 from joyvasa.faces.square import Points, Square, compute_crop_matrix, compute_face_square, transform_points
 from joyvasa.media.image import Image
@@ -48,12 +48,10 @@ class CropConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FramingControls:
-    """Controls of the square around a face, relative to `CropConfig`.
+class FramingControls(RangedOptions):
+    """Controls of the square around a face, relative to `CropConfig`."""
 
-    Raises:
-        ConfigError: `config_invalid`.
-    """
+    _group = "framing."
 
     # size of the square relative to `crop.scale`; larger values show more of the surroundings
     scale: float = ranged(1.0, 0.5, 2.0, "times")
@@ -61,9 +59,6 @@ class FramingControls:
     x: float = ranged(0.0, -0.4, 0.4, "sides of the square")
     # shift of the square towards the mouth, in addition to `crop.vy_ratio`; negative is towards the forehead
     y: float = ranged(0.0, -0.4, 0.4, "sides of the square")
-
-    def __post_init__(self) -> None:
-        check_ranges(self, "framing.")
 
     def apply(self, crop: CropConfig) -> CropConfig:
         """Return the crop with this framing."""
@@ -83,15 +78,9 @@ class FaceCrop:
 
 
 def warp_image(image: Image, matrix: Points, size: tuple[int, int]) -> Image:
-    """Warp an image by an affine matrix, with bilinear interpolation and black outside.
+    """Warp an image, uint8 (height, width[, 3]), by an affine matrix, bilinearly and with black outside.
 
-    Args:
-        image: uint8 (height, width[, 3]).
-        matrix: matrix from pixels of `image` to pixels of the result (3, 3).
-        size: width and height of the result.
-
-    Returns:
-        uint8 image of this size.
+    The matrix (3, 3) maps pixels of the image to pixels of the result, whose width and height are `size`.
     """
     return np.asarray(cv2.warpAffine(image, matrix[:2], size, flags=cv2.INTER_LINEAR), dtype=np.uint8)
 
@@ -121,16 +110,13 @@ def crop_square(image: Image, square: Square, size: int, *, landmarks: Points, r
 def crop_face(
     image: Image, landmarks: Points, config: CropConfig | None = None, *, extent: Points | None = None
 ) -> FaceCrop:
-    """Crop a face from a picture, upright and centered.
+    """Crop a face from a picture, upright and centered; `outside_fraction` counts the black parts outside the picture.
 
     Args:
         image: uint8 RGB (height, width, 3).
         landmarks: landmarks as for `compute_reference_points`, in pixels of `image`.
         config: options of the square; the published values by default.
         extent: outline as for `compute_face_square`.
-
-    Returns:
-        The crop. Parts outside the picture are black and counted in `outside_fraction`.
     """
     config = config or CropConfig()
     square = compute_face_square(

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from joyvasa.config import check_ranges, ranged
+from joyvasa.config import RangedOptions, ranged
 
 MAX_ANGLE = 30.0  # degrees; the built-in model was trained with 20, LivePortrait's page offers 15
 MAX_OPENING = 0.8  # height over width, the largest value of LivePortrait's page
@@ -18,12 +18,10 @@ SMILES = (-0.3, 1.3)  # range of LivePortrait's page
 
 
 @dataclass(frozen=True, kw_only=True)
-class PoseControls:
-    """Controls of the head.
+class PoseControls(RangedOptions):
+    """Controls of the head."""
 
-    Raises:
-        ConfigError: `config_invalid`.
-    """
+    _group = "pose."
 
     # turn of the head in addition to the motion; positive turns the face to the left of the picture
     yaw: float = ranged(0.0, -MAX_ANGLE, MAX_ANGLE, "degrees")
@@ -33,32 +31,22 @@ class PoseControls:
     # strength of the motion of the head, that is of its angles, position and size; 0 holds it still
     amount: float = ranged(1.0, 0.0, 2.0, "times")
 
-    def __post_init__(self) -> None:
-        check_ranges(self, "pose.")
-
 
 @dataclass(frozen=True, kw_only=True)
-class ExpressionControls:
-    """Controls of the whole face.
+class ExpressionControls(RangedOptions):
+    """Controls of the whole face."""
 
-    Raises:
-        ConfigError: `config_invalid`.
-    """
+    _group = "expression."
 
     # strength of all expressions, those of the mouth included; 0 shows a neutral face
     amount: float = ranged(1.0, 0.0, 2.0, "times")
 
-    def __post_init__(self) -> None:
-        check_ranges(self, "expression.")
-
 
 @dataclass(frozen=True, kw_only=True)
-class MouthControls:
-    """Controls of the mouth.
+class MouthControls(RangedOptions):
+    """Controls of the mouth."""
 
-    Raises:
-        ConfigError: `config_invalid`.
-    """
+    _group = "mouth."
 
     # strength of the motion of lips and jaw, in addition to `expression.amount`; 0 keeps the mouth closed
     amount: float = ranged(1.0, 0.0, 2.0, "times")
@@ -66,56 +54,38 @@ class MouthControls:
     # None: that of the motion.
     open: float | None = ranged(None, 0.0, MAX_OPENING, "height / width")
 
-    def __post_init__(self) -> None:
-        check_ranges(self, "mouth.")
-
 
 @dataclass(frozen=True, kw_only=True)
-class EyeControls:
-    """Controls of the eyelids.
+class EyeControls(RangedOptions):
+    """Controls of the eyelids."""
 
-    Raises:
-        ConfigError: `config_invalid`.
-    """
+    _group = "eyes."
 
     # opening of the eyes between blinks, which still close them; with the built-in model 0.48 is that of the portrait,
     # and eyes open no further from 0.6 on. None: that of the motion.
     open: float | None = ranged(None, 0.0, MAX_OPENING, "height / width")
 
-    def __post_init__(self) -> None:
-        check_ranges(self, "eyes.")
-
 
 @dataclass(frozen=True, kw_only=True)
-class BlinkControls:
-    """Controls of blinks.
+class BlinkControls(RangedOptions):
+    """Controls of blinks."""
 
-    Raises:
-        ConfigError: `config_invalid`.
-    """
+    _group = "blink."
 
     # number of blinks; surplus ones are removed from the motion, missing ones added. None: those of the motion.
     rate: float | None = ranged(None, 0.0, MAX_BLINK_RATE, "per minute")
     amount: float = ranged(1.0, 0.0, 1.5, "times")  # depth of blinks; 0 keeps the eyes open
 
-    def __post_init__(self) -> None:
-        check_ranges(self, "blink.")
-
 
 @dataclass(frozen=True, kw_only=True)
-class GazeControls:
-    """Controls of the eyeballs.
+class GazeControls(RangedOptions):
+    """Controls of the eyeballs."""
 
-    Raises:
-        ConfigError: `config_invalid`.
-    """
+    _group = "gaze."
 
     # gaze to the side; positive is to the right of the picture, 1 the largest offset of LivePortrait's page
     x: float = ranged(0.0, -1.0, 1.0, "of the largest")
     y: float = ranged(0.0, -1.0, 1.0, "of the largest")  # gaze up or down; positive is up
-
-    def __post_init__(self) -> None:
-        check_ranges(self, "gaze.")
 
 
 class Controls(Protocol):
