@@ -36,9 +36,6 @@ class Face:
     box: FloatArray  # left, top, right, bottom, float32 (4,); may exceed the picture
     score: float  # confidence of the detector; comparable only between faces of one detector
     landmarks: FloatArray  # landmarks from which the crop is computed, float32 (points, 2)
-    landmarks5: FloatArray | None = None  # eyes, nose, corners of the mouth, float32 (5, 2); None if unknown
-    # landmarks in the 203-point layout, float32 (203, 2); None if the detector has no network for them
-    landmarks203: FloatArray | None = None
     # outline for the crop if `landmarks` do not extend from the brows to the chin, float32 (points, 2); otherwise None
     extent: FloatArray | None = None
     lip_ratio: float | None = None  # opening of the lips, height over width; None if the detector does not measure it
@@ -73,12 +70,7 @@ class BatchFaceDetector(FaceDetector, Protocol):
 
 
 def detect_faces(detector: FaceDetector, images: Sequence[Image]) -> list[list[Face]]:
-    """Return all faces of each picture, found in one batch if the detector can.
-
-    Args:
-        detector: face detector.
-        images: uint8 RGB (height, width, 3), of any sizes.
-    """
+    """Return all faces of each picture, of any sizes, found in one batch if the detector can."""
     if isinstance(detector, BatchFaceDetector):
         return detector.detect_batch(images)
     return [detector.detect(image) for image in images]

@@ -68,12 +68,7 @@ class MeshTask:
 
 
 class MeshFitter:
-    """Fits the face mesh. Threads may share it.
-
-    Args:
-        network: network `face_mesh`, on `device`.
-        device: device to compute on.
-    """
+    """Fits the face mesh. Threads may share it."""
 
     def __init__(self, network: nn.Module, *, device: torch.device) -> None:
         self._network = to_channels_last(network)
@@ -116,13 +111,11 @@ def build_face(fit: MeshFit) -> Face:
     openings of the eyes are not measured, because the eyelids of the mesh hardly follow a blink.
     """
     flat = fit.points[:, :2]
-    landmarks = read_five_landmarks(fit)
     brows = (flat[_LEFT_BROW].mean(axis=0) + flat[_RIGHT_BROW].mean(axis=0)) / 2
     return Face(
         fit.box,
         fit.presence,
-        landmarks,
-        landmarks5=landmarks,
+        read_five_landmarks(fit),
         extent=brows + _OUTLINE_SCALE * (flat[_OUTLINE] - brows),
         lip_ratio=_ratio(flat, (_UPPER_LIP, _LOWER_LIP), (_LEFT_CORNER, _RIGHT_CORNER)),
     )

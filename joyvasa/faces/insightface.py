@@ -112,13 +112,10 @@ class InsightFaceDetector:
     def detect(self, image: Image) -> list[Face]:
         """Detect faces.
 
-        Args:
-            image: uint8 RGB (height, width, 3).
-
         Returns:
-            Faces, largest first, with all landmarks.
+            Faces, largest first, with 106 landmarks and the openings of lips and eyes.
         """
-        boxes, keypoints = detect_faces(
+        boxes, _ = detect_faces(
             self._scrfd,
             image,
             side=DETECTOR_SIDE,
@@ -126,25 +123,20 @@ class InsightFaceDetector:
             max_faces=self.config.max_faces,
         )
         has_area = (boxes[:, 2:4] > boxes[:, :2]).all(axis=1)
-        return sort_faces(
-            [self._build_face(image, boxes[index], keypoints[index]) for index in np.flatnonzero(has_area)]
-        )
+        return sort_faces([self._build_face(image, box) for box in boxes[has_area]])
 
-    def _build_face(self, image: Image, scored_box: FloatArray, keypoints: FloatArray) -> Face:
-        box = scored_box[:4]
+    def detect_landmarks203(self, image: Image, landmarks: FloatArray) -> FloatArray:
+        """Detect LivePortrait's 203 landmarks of the face that has other landmarks, float32 (203, 2)."""
+        crop, to_original = prepare_landmarks_input(image, landmarks)
+        return decode_landmarks(self._landmarks203(crop)[2], to_original)
+
+    def _build_face(self, image: Image, scored_box: FloatArray) -> Face:
+        box, score = scored_box[:4], float(scored_box[4])
         points_106 = detect_landmarks106(self._landmarks106, image, box)
-        crop, to_original = prepare_landmarks_input(image, points_106)
-        points_203 = decode_landmarks(self._landmarks203(crop)[2], to_original)
+        points_203 = self.detect_landmarks203(image, points_106)
         left_eye, right_eye = compute_eye_ratios(points_203)[0].tolist()
-        return Face(
-            box,
-            float(scored_box[4]),
-            points_106,
-            landmarks5=keypoints,
-            landmarks203=points_203,
-            lip_ratio=float(compute_lip_ratios(points_203)[0, 0]),
-            eye_ratios=(left_eye, right_eye),
-        )
+        lip_ratio = float(compute_lip_ratios(points_203)[0, 0])
+        return Face(box, score, points_106, lip_ratio=lip_ratio, eye_ratios=(left_eye, right_eye))
 
 
 def prepare_landmarks_input(image: Image, landmarks: FloatArray) -> tuple[FloatArray, FloatArray]:
@@ -163,10 +155,10 @@ def prepare_landmarks_input(image: Image, landmarks: FloatArray) -> tuple[FloatA
 
 
 def decode_landmarks(output: FloatArray, to_original: FloatArray) -> FloatArray:
-    """Decode the third output of the network.
+    """Decode the third output of the network, 406 coordinates in the crop, 0 to 1.
 
     Args:
-        output: 406 coordinates in the crop, 0 to 1.
+        output: output of the network.
         to_original: matrix returned by `prepare_landmarks_input`.
 
     Returns:
@@ -176,26 +168,16 @@ def decode_landmarks(output: FloatArray, to_original: FloatArray) -> FloatArray:
 
 
 def compute_eye_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Compute the openings of the eyes, height over width.
+    """Compute the openings of the left and the right eye, height over width, float32 (batch, 2); 0 is closed.
 
     Args:
         landmarks: landmarks (203, 2) or (batch, 203, 2), in any unit.
-
-    Returns:
-        Ratios of the left and the right eye, float32 (batch, 2); 0 is closed.
     """
     return np.stack([_ratio(landmarks, *_LEFT_EYE), _ratio(landmarks, *_RIGHT_EYE)], axis=1)
 
 
 def compute_lip_ratios(landmarks: NDArray[np.floating]) -> NDArray[np.floating]:
-    """Compute the opening of the lips, height over width.
-
-    Args:
-        landmarks: landmarks as for `compute_eye_ratios`.
-
-    Returns:
-        Ratios, float32 (batch, 1); 0 is closed.
-    """
+    """Compute the opening of the lips as that of the eyes, see `compute_eye_ratios`; float32 (batch, 1)."""
     return _ratio(landmarks, *_LIPS)[:, None]
 
 

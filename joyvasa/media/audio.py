@@ -37,7 +37,6 @@ class AudioInfo:
 
     n_samples: int  # number of samples at 16 kHz
     peak: float  # largest |sample| of the mono mix; 1 is full scale
-    source_rate: int  # sample rate of the file, Hz
     channels: int  # number of channels of the file
     warnings: tuple[InputWarning, ...] = ()  # `audio_gaps` and `audio_damaged`
 
@@ -55,6 +54,26 @@ class AudioDecoder:
     channels: int  # number of channels
     blocks: Iterator[np.ndarray]  # samples in blocks of shape (n, channels), float32; can be read once
     pipe: FfmpegPipe  # process of ffmpeg
+
+
+class SampleReader:
+    """Reads blocks of samples up to given positions."""
+
+    def __init__(self, blocks: Iterator[np.ndarray]) -> None:
+        self._blocks = blocks
+        self._rest: np.ndarray | None = None
+        self.position = 0  # of the first sample that was not read
+
+    def read(self, end: int) -> Iterator[np.ndarray]:
+        """Yield the samples before a position that were not read yet; fewer at the end of the sound."""
+        while self.position < end:
+            block = self._rest if self._rest is not None else next(self._blocks, None)
+            if block is None:
+                return
+            part, rest = block[: end - self.position], block[end - self.position :]
+            self.position += len(part)
+            self._rest = rest if len(rest) else None
+            yield part
 
 
 def probe_audio(path: str | Path, *, allow_silence: bool = False) -> AudioInfo:
@@ -107,7 +126,6 @@ def probe_audio(path: str | Path, *, allow_silence: bool = False) -> AudioInfo:
     return AudioInfo(
         n_samples=n_samples,
         peak=peak,
-        source_rate=decoder.rate,
         channels=decoder.channels,
         warnings=_describe_defects(path, log, n_source / decoder.rate),
     )

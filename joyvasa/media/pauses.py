@@ -5,14 +5,14 @@ from __future__ import annotations
 import itertools
 import math
 import wave
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from joyvasa.media.audio import SILENCE_PEAK, decode_audio
+from joyvasa.media.audio import SILENCE_PEAK, SampleReader, decode_audio
 
 HOP_S = 0.02  # resolution of cuts, seconds
 PAUSE_S = 0.2  # duration of the window in which the energy of a cut is measured, about a short pause
@@ -65,11 +65,6 @@ def measure_loudness(path: Path) -> Loudness:
 def find_pieces(loudness: Loudness, min_s: float, max_s: float) -> list[Span]:
     """Cut a recording where it is quietest, so that the sum of the energy at all cuts is minimal.
 
-    Args:
-        loudness: energy of the recording.
-        min_s: minimum duration of a piece, seconds.
-        max_s: maximum duration of a piece, seconds.
-
     Returns:
         Pieces in order. A rest that is shorter than `min_s` is left out if it cannot be avoided; silent pieces (peak
         below -60 dBFS) are always left out.
@@ -103,7 +98,7 @@ def write_pieces(path: Path, pieces: Sequence[Span], open_piece: Callable[[int],
         InputError: see `decode_audio`.
     """
     with decode_audio(path) as decoder:
-        reader = _SampleReader(decoder.blocks)
+        reader = SampleReader(decoder.blocks)
         for index, piece in enumerate(pieces):
             start, end = round(piece.start_s * decoder.rate), round(piece.end_s * decoder.rate)
             for _ in reader.read(start):
@@ -114,26 +109,6 @@ def write_pieces(path: Path, pieces: Sequence[Span], open_piece: Callable[[int],
                 file.setframerate(decoder.rate)
                 for block in reader.read(end):
                     file.writeframesraw((block.clip(-1, 1) * 32767).round().astype("<i2").tobytes())
-
-
-class _SampleReader:
-    """Reads blocks of samples up to given positions."""
-
-    def __init__(self, blocks: Iterator[np.ndarray]) -> None:
-        self._blocks = blocks
-        self._rest: np.ndarray | None = None
-        self._position = 0  # of the first sample that was not read
-
-    def read(self, end: int) -> Iterator[np.ndarray]:
-        """Yield the samples before a position that were not read yet."""
-        while self._position < end:
-            block = self._rest if self._rest is not None else next(self._blocks, None)
-            if block is None:
-                return
-            part, rest = block[: end - self._position], block[end - self._position :]
-            self._position += len(part)
-            self._rest = rest if len(rest) else None
-            yield part
 
 
 def _hop_samples(rate: int) -> int:

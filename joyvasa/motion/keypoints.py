@@ -62,19 +62,11 @@ class KeypointInfo:
         """Head rotation, shape (batch, 3, 3)."""
         return head_rotation(self.pitch, self.yaw, self.roll)
 
-    def to(self, device: torch.device | str) -> KeypointInfo:
-        """Copy to another device."""
-        return KeypointInfo(**{field.name: getattr(self, field.name).to(device) for field in fields(self)})
-
 
 def degrees_from_bins(bins: Tensor) -> Tensor:
-    """Compute the expected angle of a distribution over bins.
+    """Compute the expected angle of a distribution over bins, in degrees, shape (batch, 1), float32.
 
-    Args:
-        bins: logits, shape (batch, 66); a tensor of another width contains degrees.
-
-    Returns:
-        Angles in degrees, shape (batch, 1), float32; or the argument itself.
+    `bins` are logits, shape (batch, 66); a tensor of another width contains degrees and is returned itself.
     """
     if bins.shape[1] != POSE_BINS:
         return bins
@@ -86,13 +78,7 @@ def degrees_from_bins(bins: Tensor) -> Tensor:
 def head_rotation(pitch: Tensor, yaw: Tensor, roll: Tensor) -> Tensor:
     """Compute the rotation matrix for row vectors (`points @ R`): about x by pitch, then y by yaw, then z by roll.
 
-    Args:
-        pitch: pitch in degrees, shape (batch, 1).
-        yaw: yaw in degrees, shape (batch, 1).
-        roll: roll in degrees, shape (batch, 1).
-
-    Returns:
-        Rotation matrices, shape (batch, 3, 3), float32.
+    Angles are in degrees, shape (batch, 1); the matrices have shape (batch, 3, 3), float32.
     """
     angles = torch.cat([pitch, yaw, roll], dim=1).float().deg2rad()
     (cx, cy, cz), (sx, sy, sz) = angles.cos().unbind(dim=1), angles.sin().unbind(dim=1)
@@ -130,15 +116,9 @@ def transform_keypoints(info: KeypointInfo) -> Tensor:
 
 
 def stitch_keypoints(network: nn.Module, source: Tensor, driving: Tensor) -> Tensor:
-    """Correct driving keypoints so that the face fits the shoulders of the source.
+    """Correct driving keypoints, (batch, keypoints, 3), so that the face fits the shoulders of the source.
 
-    Args:
-        network: network `stitching`.
-        source: source keypoints, shape (batch or 1, keypoints, 3).
-        driving: driving keypoints, shape (batch, keypoints, 3).
-
-    Returns:
-        Corrected driving keypoints, shape (batch, keypoints, 3).
+    `network` is `stitching`; the source keypoints have shape (batch or 1, keypoints, 3).
     """
     with full_precision(driving):
         delta = network(torch.cat([source.expand_as(driving).flatten(1), driving.flatten(1)], dim=1))

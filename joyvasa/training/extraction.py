@@ -45,15 +45,7 @@ class ClipExtractor:
         source: str,
         split: Split,
     ) -> Iterator[ClipRecord | InputError]:
-        """Yield the clips of a recording in order; only one is in memory at a time.
-
-        Args:
-            path: path of the recording.
-            info: result of `probe_video`.
-            segments: segments that are not rejected, in order.
-            names: ids of the clips.
-            source: hash of the recording.
-            split: split of the recording.
+        """Yield the clips of segments of a recording, in order; only one is in memory at a time.
 
         Yields:
             A clip for each segment, or the error that prevents it (`motion_not_finite`).
@@ -66,8 +58,7 @@ class ClipExtractor:
         for segment, name in zip(segments, names, strict=True):
             assert segment.square is not None, "not rejected"
             motion, ratios = self._extract_motion(frames.read(segment.first, segment.n_frames), segment.square)
-            sound.skip(segment.first * SAMPLES_PER_FRAME - sound.position)
-            samples = sound.read(segment.n_frames * SAMPLES_PER_FRAME)
+            samples = sound.read(segment.first * SAMPLES_PER_FRAME, segment.n_frames * SAMPLES_PER_FRAME)
 
             if not (motion.pose.isfinite().all() and motion.expression.isfinite().all()):
                 problem = f"{segment.describe(path.name)}: motion has NaN or infinity"

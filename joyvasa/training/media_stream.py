@@ -10,7 +10,7 @@ import numpy as np
 from joyvasa.errors import InputError
 from joyvasa.faces.detection import FaceDetector
 from joyvasa.faces.tracking import FaceDetections
-from joyvasa.media.audio import SAMPLE_RATE, stream_audio
+from joyvasa.media.audio import SampleReader, stream_audio
 from joyvasa.media.image import Image
 from joyvasa.media.scenes import FrameMeter
 from joyvasa.media.video_reader import VideoInfo, stream_frames
@@ -21,45 +21,24 @@ WINDOW_S = 600  # length of a `RecordingWindow`, which holds a few numbers per f
 
 
 class SoundStream:
-    """Forward reader for the sound of a recording, 16 kHz mono, from time 0 of the file like `FrameStream`.
-
-    Args:
-        path: path of the recording.
-    """
+    """Forward reader for the sound of a recording, 16 kHz mono, from time 0 of the file like `FrameStream`."""
 
     def __init__(self, path: Path) -> None:
-        self._blocks = stream_audio(path, clock="file")
-        self._rest = np.zeros(0, np.float32)
-        self.position = 0
+        self._samples = SampleReader(stream_audio(path, clock="file"))
 
-    def read(self, n_samples: int) -> np.ndarray:
-        """Read the next samples, float32 (n,); fewer at the end of the sound."""
-        parts, missing = [], n_samples
-        while missing:
-            if not len(self._rest):
-                block = next(self._blocks, None)
-                if block is None:
-                    break
-                self._rest = block
-            parts.append(self._rest[:missing])
-            self._rest = self._rest[len(parts[-1]) :]
-            missing -= len(parts[-1])
-        self.position += n_samples - missing
-        return np.concatenate([*parts, np.zeros(0, np.float32)])
+    def read(self, first: int, n_samples: int) -> np.ndarray:
+        """Read the samples `first` to `first + n_samples`, skipping those before.
 
-    def skip(self, n_samples: int) -> None:
-        """Skip samples."""
-        while n_samples > 0 and len(skipped := self.read(min(n_samples, SAMPLE_RATE))):
-            n_samples -= len(skipped)
+        Returns:
+            float32 (n,); fewer samples at the end of the sound.
+        """
+        for _ in self._samples.read(first):
+            pass
+        return np.concatenate([*self._samples.read(first + n_samples), np.zeros(0, np.float32)])
 
 
 class FrameStream:
-    """Forward reader for the frames of a recording, 25 per second, from time 0 of the file.
-
-    Args:
-        path: path of the recording.
-        info: result of `probe_video`.
-    """
+    """Forward reader for the frames of a recording, 25 per second, from time 0 of the file."""
 
     def __init__(self, path: Path, info: VideoInfo) -> None:
         self._frames = stream_frames(path, frames_per_second=FRAMES_PER_SECOND, info=info)
@@ -130,7 +109,7 @@ def measure_windows(
         change, n_still = meter.measure(frame)
         changes.append(change)
         still.append(min(n_still, len(still)))  # counted from the start of the window
-        samples = sound.read(SAMPLES_PER_FRAME)
+        samples = sound.read(number * SAMPLES_PER_FRAME, SAMPLES_PER_FRAME)
         peaks.append(float(np.abs(samples).max()) if len(samples) == SAMPLES_PER_FRAME else np.nan)
 
         if (number - first) % config.detection_interval == 0:

@@ -90,11 +90,6 @@ class _Span:
 def find_segments(window: RecordingWindow, config: ClipConfig, *, name: str) -> list[Segment]:
     """Divide a window of a recording at scene changes, changes of the face and unusable frames.
 
-    Args:
-        window: measurements of the window.
-        config: criteria for clips.
-        name: name of the recording, for messages.
-
     Returns:
         Segments in order; each one that is not rejected is a clip of at most 60 s.
     """
@@ -175,12 +170,7 @@ def _rejected(first: int, n_frames: int, code: str, config: ClipConfig, name: st
 
 
 def summarize_rejections(segments: list[Segment], name: str) -> tuple[str, str]:
-    """Return the code and the sentence for a recording without a clip, by the reason that rejects most of it.
-
-    Args:
-        segments: rejected segments, at least one.
-        name: name of the recording.
-    """
+    """Return the code and the sentence for a recording without a clip, by the reason that rejects most of it."""
     lengths: dict[str, float] = {}
     for segment in segments:
         lengths[segment.code or ""] = lengths.get(segment.code or "", 0.0) + segment.duration_s

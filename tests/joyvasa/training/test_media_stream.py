@@ -43,27 +43,24 @@ def test_a_simultaneous_flash_and_click_stay_together(tmp_path, picture_s, sound
     start = min(picture_s, sound_s)  # time 0 of the file
     brightness = [frame.mean() for frame in FrameStream(path, probe_video(path))]
     flash = int(np.argmax(brightness))
-    click = int(np.argmax(np.abs(SoundStream(path).read(48_000)) > 0.3))
+    click = int(np.argmax(np.abs(SoundStream(path).read(0, 48_000)) > 0.3))
     assert flash == round((FLASH_S - start) * 25)
     assert click == pytest.approx(flash * SAMPLES_PER_FRAME, abs=40)
 
 
 def test_sound_does_not_depend_on_the_size_of_reads(video):
-    whole = SoundStream(video).read(30_000)
-    sound, parts = SoundStream(video), []
-    while sound.position < 30_000:
-        parts.append(sound.read(min(701, 30_000 - sound.position)))
-    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    whole = SoundStream(video).read(0, 30_000)
     sound = SoundStream(video)
-    sound.skip(12_345)
-    np.testing.assert_array_equal(sound.read(100), whole[12_345:12_445])
+    parts = [sound.read(first, min(701, 30_000 - first)) for first in range(0, 30_000, 701)]
+    np.testing.assert_array_equal(np.concatenate(parts), whole)
+    np.testing.assert_array_equal(SoundStream(video).read(12_345, 100), whole[12_345:12_445])
 
 
 def test_a_hole_in_the_timestamps_of_the_sound_is_silence(tmp_path):
     path = write_flash_and_click(tmp_path / "flash.mkv", picture_s=0, sound_s=0)
     holed = tmp_path / "holed.mkv"
     ffmpeg("-i", path, "-c", "copy", "-bsf:a", "setts=ts=if(gte(TS*TB\\,0.8)\\,TS+0.5/TB\\,TS)", holed)
-    click = int(np.argmax(np.abs(SoundStream(holed).read(48_000)) > 0.3))
+    click = int(np.argmax(np.abs(SoundStream(holed).read(0, 48_000)) > 0.3))
     assert click == pytest.approx((FLASH_S + 0.5) * 16_000, abs=40)
 
 
@@ -71,7 +68,7 @@ def test_a_file_that_claims_a_huge_delay_costs_no_memory(video, tmp_path):
     late = tmp_path / "late.mkv"
     ffmpeg("-i", video, "-itsoffset", 10_000, "-i", video, "-map", "0:v", "-map", "1:a", "-c", "copy", late)
     tracemalloc.start()
-    assert not SoundStream(late).read(16_000).any()
+    assert not SoundStream(late).read(0, 16_000).any()
     assert tracemalloc.get_traced_memory()[1] < 10 << 20
     tracemalloc.stop()
 
