@@ -85,14 +85,7 @@ def train_sample(
 
 
 class Recipe:
-    """Parts of the training; each resumes from the files in the output folder.
-
-    Args:
-        media: folder with portraits and videos.
-        out: output folder.
-        threads: number of training threads; None for all cores but those that render pictures.
-        device: training device.
-    """
+    """Parts of the training; each resumes from the files in the output folder."""
 
     def __init__(self, media: Path, out: Path, threads: int | None, device: str) -> None:
         self._media, self._out, self._threads, self._device = media, out, threads, device
@@ -193,10 +186,5 @@ class Recipe:
         train_task(task, config, self._out, log)
 
 
-def main() -> None:
-    """Run the command line; an error that the user can fix is printed as one sentence, with exit code 1."""
-    run_command(app)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(app)

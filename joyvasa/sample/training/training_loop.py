@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import math
-import multiprocessing
-import queue
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
@@ -15,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from joyvasa.errors import ModelError
 from joyvasa.runtime.files import atomic_file
 
-QUEUED = 8  # batches in the queue
+QUEUED = 8  # batches that a producer computes ahead
 LOG_STEPS = 20
 CHECKPOINT_STEPS = 100
 Batch = tuple[np.ndarray, ...]
@@ -57,6 +56,22 @@ class TrainingTask(ABC):
         """Return the loss of a batch, and figures for the log."""
 
 
+@dataclass(frozen=True)
+class _Batches(IterableDataset):
+    """Batches without end, other ones in each process that computes them."""
+
+    draw: Callable[..., Iterator[Batch]]
+    data: tuple[Any, ...]
+    seed: int
+
+    def __iter__(self) -> Iterator[Batch]:
+        import cv2
+
+        cv2.setNumThreads(1)
+        worker = get_worker_info()
+        return self.draw(*self.data, seed=self.seed + (worker.id if worker else 0))
+
+
 def train_task(
     task: TrainingTask, config: LearningConfig, folder: Path, on_log: Callable[[int, dict[str, float]], None]
 ) -> nn.Module:
@@ -78,64 +93,51 @@ def train_task(
         network.parameters(), config.learning_rate, betas=(0.9, 0.99), weight_decay=config.weight_decay
     )
     averaged = {name: value.clone() for name, value in network.state_dict().items()}
-    checkpoint, step = folder / f"{task.name}.pt", 0
+    checkpoint, n_done = folder / f"{task.name}.pt", 0
     if checkpoint.exists():
         state = torch.load(checkpoint, map_location=device)
         network.load_state_dict(state["network"])
         optimizer.load_state_dict(state["optimizer"])
-        averaged, step = state["averaged"], state["step"]
+        averaged, n_done = state["averaged"], state["step"]
 
-    # A forked process would inherit locks of threads that it does not have.
-    context = multiprocessing.get_context("spawn")
-    batches: Any = context.Queue(QUEUED)
-    # After a resume the seeds differ, so that batches are not repeated.
-    seeds = [config.seed + 1000 * step + number for number in range(config.producers)]
-    producers = [
-        context.Process(target=_produce, args=(task.draw_batches, task.data, seed, batches), daemon=True)
-        for seed in seeds
-    ]
-    for producer in producers:
-        producer.start()
-
+    # After a resume the seeds differ, so that batches are not repeated. A forked process would inherit locks of threads
+    # that it does not have.
+    batches = DataLoader(
+        _Batches(task.draw_batches, task.data, config.seed + 1000 * n_done),
+        batch_size=None,
+        num_workers=config.producers,
+        prefetch_factor=QUEUED,
+        multiprocessing_context="spawn",
+        generator=torch.Generator(),  # the default one belongs to the task
+    )
     figures: list[dict[str, float]] = []
     started = time.monotonic()
-    try:
-        while step < config.steps:
-            batch = tuple(torch.from_numpy(array).to(device) for array in batches.get())
-            rate = config.learning_rate * min(1, (step + 1) / config.warm_up_steps)
-            for group in optimizer.param_groups:
-                group["lr"] = rate * (0.01 + 0.5 * (1 + math.cos(math.pi * step / config.steps)))
-            loss, numbers = task.loss(batch)
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            nn.utils.clip_grad_norm_(network.parameters(), 1.0)
-            optimizer.step()
-            step += 1
-            _update_average(averaged, network, config.averaging if step > 500 else 0.05)
+    for step, batch in zip(range(n_done + 1, config.steps + 1), batches, strict=False):
+        rate = config.learning_rate * min(1, step / config.warm_up_steps)
+        for group in optimizer.param_groups:
+            group["lr"] = rate * (0.01 + 0.5 * (1 + math.cos(math.pi * (step - 1) / config.steps)))
+        loss, numbers = task.loss(tuple(tensor.to(device) for tensor in batch))
+        optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        _update_average(averaged, network, config.averaging if step > 500 else 0.05)
 
-            figures.append({"loss": float(loss.detach()), **numbers})
-            if len(figures) == LOG_STEPS:
-                means = {name: float(np.mean([entry[name] for entry in figures])) for name in figures[0]}
-                on_log(step, means | {"seconds": (time.monotonic() - started) / len(figures)})
-                figures, started = [], time.monotonic()
-            if step % CHECKPOINT_STEPS == 0 or step == config.steps:
-                state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
-                with atomic_file(checkpoint) as staged:
-                    torch.save(state | {"averaged": averaged, "step": step}, staged)
-    finally:
-        for producer in producers:
-            producer.kill()
+        figures.append({"loss": float(loss.detach()), **numbers})
+        if len(figures) == LOG_STEPS:
+            means = {name: float(np.mean([entry[name] for entry in figures])) for name in figures[0]}
+            on_log(step, means | {"seconds": (time.monotonic() - started) / len(figures)})
+            figures, started = [], time.monotonic()
+        if step % CHECKPOINT_STEPS == 0 or step == config.steps:
+            state = {"network": network.state_dict(), "optimizer": optimizer.state_dict()}
+            with atomic_file(checkpoint) as staged:
+                torch.save(state | {"averaged": averaged, "step": step}, staged)
     network.load_state_dict(averaged)
     return network.eval()
 
 
 def load_averaged_weights(folder: Path, task: str, prefix: str = "") -> dict[str, Tensor]:
-    """Return the averaged weights from the checkpoint of a task.
-
-    Args:
-        folder: folder of the checkpoint.
-        task: name of the task.
-        prefix: only return weights whose names start with this prefix, which is removed.
+    """Return the averaged weights whose names start with a prefix from the checkpoint of a task, without the prefix.
 
     Raises:
         ModelError: `checkpoint_missing`.
@@ -145,24 +147,6 @@ def load_averaged_weights(folder: Path, task: str, prefix: str = "") -> dict[str
         raise ModelError("checkpoint_missing", f"{checkpoint}: not found; expected a checkpoint: train {task} first")
     state = torch.load(checkpoint, map_location="cpu")["averaged"]
     return {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
-
-
-def _produce(draw_batches: Callable[..., Iterator[Batch]], data: tuple[Any, ...], seed: int, batch_queue: Any) -> None:
-    """Put batches into a queue until the parent process ends."""
-    import cv2
-
-    cv2.setNumThreads(1)
-    torch.set_num_threads(1)
-    parent = multiprocessing.parent_process()
-    for batch in draw_batches(*data, seed=seed):
-        while True:
-            try:
-                batch_queue.put(batch, timeout=5)
-                break
-            except queue.Full:
-                if parent is None or not parent.is_alive():
-                    batch_queue.cancel_join_thread()  # killed: no process reads the pipe
-                    return
 
 
 @torch.no_grad()
