@@ -21,7 +21,7 @@ from joyvasa.motion.driving import DrivingConfig
 from joyvasa.motion.keypoints import KeypointInfo, transform_keypoints
 from joyvasa.networks.pictures import to_network_input
 from joyvasa.options import AnimationConfig
-from joyvasa.sample.measurement.sheets import write_sheet
+from joyvasa.sample.measurement.sheets import draw_caption, write_sheet
 from joyvasa.sample.measurement.signals import RATE, correlation_near_zero
 from joyvasa.sample.measurement.videos import shorten_recording
 from joyvasa.sample.networks.animal_motion_extractor import CROP_UNIT, AnimalMotionExtractor
@@ -30,7 +30,7 @@ from joyvasa.sample.training.animal_media import annotated_points, eye_centers, 
 from joyvasa.sample.training.command import run_command
 from joyvasa.sample.training.training_media import PICTURES, SIZE
 
-TILE, CAPTION, FRAMES = 160, 16, 8  # pixels of a tile of the sheet and of its caption; frames of each video
+TILE, FRAMES = 160, 8  # pixels of a tile of the sheet; frames of each video
 SHOWN = (slice(48, 216), slice(44, 212))  # rows and columns of the crop that the sheet shows
 SHEET, TABLE, VIDEOS = "animals.png", "animals.md", "videos"
 RIM = 0.05  # width of the rim of the crop that should not change, sides of the crop
@@ -124,11 +124,8 @@ def _landmark_error(picture: Path, image: Image, landmarks: np.ndarray) -> float
 def read_openings(points: np.ndarray, crops: list[Image]) -> np.ndarray:
     """Return how far the jaw is below its place in the portrait, relative to the nose, in units of the face, (n,).
 
-    Patches of the portrait at the nose and below the mouth are found again in each crop by their correlation.
-
-    Args:
-        points: keypoints of the portrait, (21, 2), pixels of the crop.
-        crops: the portrait, then frames, in the same crop.
+    Patches of the portrait, the first crop, at the nose and below the mouth are found again in each crop by their
+    correlation. `points` are its keypoints, (21, 2), in pixels of the crop.
     """
     lip, nose = points[INNER_LOWER_LIP], points[NOSE_TIP]
     half = max(float(np.abs(points[[RIGHT_CORNER, LEFT_CORNER], 0] - lip[0]).max()), MIN_HALF * UNIT)
@@ -195,9 +192,7 @@ def draw_sheet(rows: list[tuple[str, list[Image]]]) -> Image:
     strips = []
     for name, tiles in rows:
         strip = np.hstack([cv2.resize(tile, (TILE, TILE), interpolation=cv2.INTER_AREA) for tile in tiles])
-        caption = np.full((CAPTION, strip.shape[1], 3), 255, np.uint8)
-        cv2.putText(caption, name, (4, CAPTION - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-        strips += [caption, strip]
+        strips += [draw_caption(name, strip.shape[1]), strip]
     return np.vstack(strips).astype(np.uint8)
 
 
@@ -221,12 +216,5 @@ def measure_animals(
     typer.echo(table)
 
 
-def main() -> None:
-    """Run the command line; an error that the user can fix is printed as one sentence, with exit code 1."""
-    app = typer.Typer(add_completion=False, pretty_exceptions_enable=False)
-    app.command()(measure_animals)
-    run_command(app)
-
-
 if __name__ == "__main__":
-    main()
+    run_command(lambda: typer.run(measure_animals))

@@ -31,6 +31,7 @@ from joyvasa.options import AnimationConfig
 from joyvasa.sample.measurement.animal_reader import AnimalReader, AnimalReadings
 from joyvasa.sample.measurement.control_reader import ControlReader, FaceReadings
 from joyvasa.sample.measurement.reader_response import ResponseCurve
+from joyvasa.sample.measurement.sheets import draw_caption
 from joyvasa.sample.measurement.videos import write_sound
 from joyvasa.sample.networks.animal_motion_extractor import AnimalMotionExtractor
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
@@ -39,7 +40,7 @@ from joyvasa.sample.training.command import run_command
 SECONDS, LONG_SECONDS = 0.8, 8.0  # of the recording
 LONG = ("pose.amount", "blink.rate", "blink.amount")  # controls of what is slow or rare
 RATE = 25.0
-TILE, CAPTION = 160, 16  # pixels
+TILE = 160  # pixels
 JPEG_QUALITY = 82
 
 Readings = FaceReadings | AnimalReadings
@@ -48,63 +49,40 @@ Measure = Callable[[Any], float]  # reads a number from `Readings`
 
 @dataclass(frozen=True)
 class Trial:
-    """A value of a control, and what it should change.
+    """A value of a control, and what it should change."""
 
-    Args:
-        control: name of the option.
-        value: its value.
-        measure: function that reads a number from a video.
-        what: what the number is, and its unit.
-        low, high: range that the number should be in.
-        change: whether the number of the video without the control is subtracted (`minus`), divides it (`times`), or
-            neither (empty).
-        frame: the frame of the sheet: that with the widest mouth, the most closed eyes, or at rest.
-        response: name of the curve of `measure_responses` that corrects the number; empty for none.
-    """
-
-    control: str
+    control: str  # name of the option
     value: float
-    measure: Measure
-    what: str
-    low: float
-    high: float
+    measure: Measure  # function that reads a number from a video
+    what: str  # what the number is, and its unit
+    low: float  # least number that holds
+    high: float  # largest number that holds
+    # whether the number of the video without the control is subtracted (`minus`), divides it (`times`), or neither
     change: str = ""
-    frame: str = "rest"
-    response: str = ""
+    frame: str = "rest"  # the frame of the sheet: that with the widest mouth, the most closed eyes, or at rest
+    response: str = ""  # name of the curve of `measure_responses` that corrects the number; empty for none
 
 
 def _mean(name: str) -> Measure:
     return lambda readings: float(np.nanmean(getattr(readings, name)))
 
 
+def _percentile(name: str, percent: float) -> Measure:
+    return lambda readings: float(np.nanpercentile(getattr(readings, name), percent))
+
+
+def _least_opening(name: str) -> Measure:
+    """Measure the least opening of the eyes relative to that at rest."""
+
+    def measure(readings: FaceReadings) -> float:
+        eyes = getattr(readings, name).mean(1)
+        return float(np.nanmin(eyes) / np.nanmedian(eyes))
+
+    return measure
+
+
 def _sway(readings: FaceReadings) -> float:
     return float(np.std(readings.yaw))
-
-
-def _widest_mouth(readings: FaceReadings) -> float:
-    return float(np.nanpercentile(readings.teacher_mouth, 95))
-
-
-def _widest_mouth_by_m(readings: FaceReadings) -> float:
-    return float(np.percentile(readings.mouth, 95))
-
-
-def _rest_mouth(readings: FaceReadings) -> float:
-    return float(np.percentile(readings.mouth, 10))
-
-
-def _rest_eyes(readings: FaceReadings) -> float:
-    return float(np.nanmedian(readings.teacher_eyes))
-
-
-def _least_eyes(readings: FaceReadings) -> float:
-    eyes = readings.teacher_eyes.mean(1)
-    return float(np.nanmin(eyes) / np.nanmedian(eyes))
-
-
-def _least_eyes_m(readings: FaceReadings) -> float:
-    eyes = readings.eyes.mean(1)
-    return float(eyes.min() / np.median(eyes))
 
 
 def _blinks(readings: FaceReadings) -> float:
@@ -124,67 +102,50 @@ def _center(axis: int) -> Measure:
     return lambda readings: float(np.nanmedian(readings.center[:, axis]))
 
 
-MOUTH, EYES = "mouth", "eyes"
+MOUTH, EYES, CORNERS, BROWS = "mouth", "eyes", "corners", "brows"
+SWAY, WIDEST, WIDEST_BY_M = (
+    "standard deviation of yaw by M",
+    "widest mouth by face mesh, eye distances",
+    "widest mouth by M",
+)
+REST_MOUTH, REST_EYES = "mouth at rest by M, height / width", "eyes at rest by iris network"
+N_BLINKS, LEAST = "blinks per minute by M", "least opening of the eyes, of that at rest, by"
+CORNER_HEIGHT, BROW_HEIGHT = "corners of the mouth by face mesh, eye distances", "brows by face mesh, eye distances"
+WINK, FACE_SIZE = "right minus left eye by M, height / width", "size of the face by face mesh"
 TRIALS = (
-    Trial("pose.yaw", 15.0, _mean("yaw"), "yaw by M, degrees", 12, 18, "minus"),
-    Trial("pose.yaw", -15.0, _mean("yaw"), "yaw by M, degrees", -18, -12, "minus"),
-    Trial("pose.pitch", 15.0, _mean("pitch"), "pitch by M, degrees", 12, 18, "minus"),
-    Trial("pose.pitch", -15.0, _mean("pitch"), "pitch by M, degrees", -18, -12, "minus"),
-    Trial("pose.roll", 15.0, _mean("roll"), "roll by M, degrees", 12, 18, "minus"),
-    Trial("pose.roll", -15.0, _mean("roll"), "roll by M, degrees", -18, -12, "minus"),
-    Trial("pose.amount", 0.0, _sway, "standard deviation of yaw by M", 0, 0.35, "times"),
-    Trial("pose.amount", 2.0, _sway, "standard deviation of yaw by M", 1.6, 2.4, "times"),
-    Trial("expression.amount", 0.0, _widest_mouth, "widest mouth by face mesh, eye distances", 0, 0.05, "", MOUTH),
-    Trial("expression.amount", 0.5, _widest_mouth_by_m, "widest mouth by M", 0.35, 0.65, "times", MOUTH),
-    Trial("expression.amount", 1.5, _widest_mouth_by_m, "widest mouth by M", 1.3, 1.7, "times", MOUTH),
-    Trial("mouth.amount", 0.0, _widest_mouth, "widest mouth by face mesh, eye distances", 0, 0.05, "", MOUTH),
-    Trial("mouth.amount", 0.5, _widest_mouth_by_m, "widest mouth by M", 0.35, 0.65, "times", MOUTH),
-    Trial("mouth.amount", 1.5, _widest_mouth_by_m, "widest mouth by M", 1.3, 1.7, "times", MOUTH),
-    Trial("mouth.open", 0.2, _rest_mouth, "mouth at rest by M, height / width", 0.15, 0.25, "minus"),
-    Trial("mouth.open", 0.4, _rest_mouth, "mouth at rest by M, height / width", 0.32, 0.48, "minus"),
-    Trial("eyes.open", 0.3, _rest_eyes, "eyes at rest by iris network", 0.5, 0.8, "times", response=EYES),
-    Trial("eyes.open", 0.6, _rest_eyes, "eyes at rest by iris network", 1.1, 1.4, "times"),
-    Trial("blink.rate", 0.0, _blinks, "blinks per minute by M", 0, 0, "", EYES),
-    Trial("blink.rate", 15.0, _blinks, "blinks per minute by M", 10, 20, "", EYES),
-    Trial("blink.rate", 30.0, _blinks, "blinks per minute by M", 25, 35, "", EYES),
-    Trial("blink.amount", 0.0, _least_eyes_m, "least opening of the eyes, of that at rest, by M", 0.85, 1.1, "", EYES),
-    Trial(
-        "blink.amount",
-        0.5,
-        _least_eyes,
-        "least opening of the eyes, of that at rest, by iris network",
-        0.3,
-        0.75,
-        "",
-        EYES,
-        EYES,
+    *(
+        Trial(f"pose.{angle}", value, _mean(angle), f"{angle} by M, degrees", value - 3, value + 3, "minus")
+        for angle in ("yaw", "pitch", "roll")
+        for value in (15.0, -15.0)
     ),
-    Trial(
-        "smile",
-        1.0,
-        _mean("corners"),
-        "corners of the mouth by face mesh, eye distances",
-        0.04,
-        0.2,
-        "minus",
-        response="corners",
+    Trial("pose.amount", 0.0, _sway, SWAY, 0, 0.35, "times"),
+    Trial("pose.amount", 2.0, _sway, SWAY, 1.6, 2.4, "times"),
+    *(
+        trial
+        for control in ("expression.amount", "mouth.amount")
+        for trial in (
+            Trial(control, 0.0, _percentile("teacher_mouth", 95), WIDEST, 0, 0.05, "", MOUTH),
+            Trial(control, 0.5, _percentile("mouth", 95), WIDEST_BY_M, 0.35, 0.65, "times", MOUTH),
+            Trial(control, 1.5, _percentile("mouth", 95), WIDEST_BY_M, 1.3, 1.7, "times", MOUTH),
+        )
     ),
-    Trial(
-        "smile",
-        -0.3,
-        _mean("corners"),
-        "corners of the mouth by face mesh, eye distances",
-        -0.1,
-        -0.01,
-        "minus",
-        response="corners",
-    ),
-    Trial("brow", 1.0, _mean("brows"), "brows by face mesh, eye distances", 0.05, 0.2, "minus", response="brows"),
-    Trial("brow", -1.0, _mean("brows"), "brows by face mesh, eye distances", -0.2, -0.05, "minus", response="brows"),
-    Trial("wink", 1.0, _right_eye, "right minus left eye by M, height / width", -0.6, -0.25),
-    Trial("wink", -1.0, _right_eye, "right minus left eye by M, height / width", 0.25, 0.6),
-    Trial("framing.scale", 1.25, _mean("eye_distance"), "size of the face by face mesh", 0.76, 0.84, "times"),
-    Trial("framing.scale", 0.8, _mean("eye_distance"), "size of the face by face mesh", 1.2, 1.3, "times"),
+    Trial("mouth.open", 0.2, _percentile("mouth", 10), REST_MOUTH, 0.15, 0.25, "minus"),
+    Trial("mouth.open", 0.4, _percentile("mouth", 10), REST_MOUTH, 0.32, 0.48, "minus"),
+    Trial("eyes.open", 0.3, _percentile("teacher_eyes", 50), REST_EYES, 0.5, 0.8, "times", response=EYES),
+    Trial("eyes.open", 0.6, _percentile("teacher_eyes", 50), REST_EYES, 1.1, 1.4, "times"),
+    Trial("blink.rate", 0.0, _blinks, N_BLINKS, 0, 0, "", EYES),
+    Trial("blink.rate", 15.0, _blinks, N_BLINKS, 10, 20, "", EYES),
+    Trial("blink.rate", 30.0, _blinks, N_BLINKS, 25, 35, "", EYES),
+    Trial("blink.amount", 0.0, _least_opening("eyes"), f"{LEAST} M", 0.85, 1.1, "", EYES),
+    Trial("blink.amount", 0.5, _least_opening("teacher_eyes"), f"{LEAST} iris network", 0.3, 0.75, "", EYES, EYES),
+    Trial("smile", 1.0, _mean(CORNERS), CORNER_HEIGHT, 0.04, 0.2, "minus", response=CORNERS),
+    Trial("smile", -0.3, _mean(CORNERS), CORNER_HEIGHT, -0.1, -0.01, "minus", response=CORNERS),
+    Trial("brow", 1.0, _mean(BROWS), BROW_HEIGHT, 0.05, 0.2, "minus", response=BROWS),
+    Trial("brow", -1.0, _mean(BROWS), BROW_HEIGHT, -0.2, -0.05, "minus", response=BROWS),
+    Trial("wink", 1.0, _right_eye, WINK, -0.6, -0.25),
+    Trial("wink", -1.0, _right_eye, WINK, 0.25, 0.6),
+    Trial("framing.scale", 1.25, _mean("eye_distance"), FACE_SIZE, 0.76, 0.84, "times"),
+    Trial("framing.scale", 0.8, _mean("eye_distance"), FACE_SIZE, 1.2, 1.3, "times"),
     Trial("framing.x", 0.1, _center(0), "face to the right by face mesh, sides of the crop", -0.12, -0.08, "minus"),
     Trial("framing.y", 0.1, _center(1), "face downwards by face mesh, sides of the crop", -0.12, -0.08, "minus"),
 )
@@ -227,14 +188,7 @@ class Measured:
 
 
 class ControlMeasurement:
-    """Makes and reads the videos of one portrait.
-
-    Args:
-        portrait: picture of a person or an animal.
-        out: folder for the videos.
-        animator: animator of the compact networks.
-        motions: motion file by its duration in seconds.
-    """
+    """Makes and reads the videos of one portrait with motion files, given by their durations in seconds."""
 
     def __init__(self, portrait: Path, out: Path, animator: Animator, motions: Mapping[float, Path]) -> None:
         self._portrait, self._out, self._animator, self._motions = portrait, out, animator, motions
@@ -260,15 +214,13 @@ class ControlMeasurement:
         value, before = trial.measure(readings), trial.measure(plain)
         value = value - before if trial.change == "minus" else value / before if trial.change == "times" else value
         curve = self._responses.get(trial.response)
-        chosen = [_choose_frame(plain, trial.frame)] * 2
-        if trial.frame == EYES:
-            chosen[1] = _choose_frame(readings, EYES)
-        frames = [plain.crops[chosen[0]], readings.crops[chosen[1]]]
+        number = _choose_frame(plain, trial.frame)
+        same = trial.frame != EYES
         return Measured(
             value=curve.correct(value) if curve else float("nan") if trial.response else value,
             reading=value,
             similarity=ssim(readings.crops[0], plain.crops[0]),
-            frames=frames,
+            frames=[plain.crops[number], readings.crops[number if same else _choose_frame(readings, EYES)]],
         )
 
     def _read(self, options: Mapping[str, float], seconds: float, pasted: bool) -> Readings:
@@ -310,10 +262,7 @@ def _choose_frame(readings: Readings, kind: str) -> int:
 
 def draw_sheet(captions: Sequence[str], rows: Sequence[Sequence[Image]]) -> Image:
     """Return a sheet with one row per portrait, and a caption above each column."""
-    head = np.full((CAPTION, TILE * len(captions), 3), 255, np.uint8)
-    for number, caption in enumerate(captions):
-        place = (number * TILE + 4, CAPTION - 4)
-        cv2.putText(head, caption, place, cv2.FONT_HERSHEY_SIMPLEX, 0.38, (0, 0, 0), 1, cv2.LINE_AA)
+    head = np.hstack([draw_caption(caption, TILE) for caption in captions])
     tiles = [np.hstack([cv2.resize(tile, (TILE, TILE), interpolation=cv2.INTER_AREA) for tile in row]) for row in rows]
     return np.vstack([head, *tiles]).astype(np.uint8)
 
@@ -378,10 +327,5 @@ def measure_controls(
     typer.echo(write_results(out, results, refused, names), nl=False)
 
 
-def main() -> None:
-    """Run the command; a known error is one line."""
-    run_command(lambda: typer.run(measure_controls))
-
-
 if __name__ == "__main__":
-    main()
+    run_command(lambda: typer.run(measure_controls))

@@ -34,11 +34,16 @@ def draw_detail_sheet(subjects: Sequence[Subject], poses: PoseRenderer) -> Image
         tiles.append(enlarge(poses.render(subject, blink=1.0).numpy(), eyes_at))
 
         row = np.hstack(tiles)
-        caption = np.full((CAPTION, row.shape[1], 3), 255, np.uint8)
         text = f"{subject.name}: source; openings {', '.join(f'{mouth:g}' for mouth in MOUTHS)}; eyes shut"
-        cv2.putText(caption, text, (4, CAPTION - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
-        rows += [caption, row]
+        rows += [draw_caption(text, row.shape[1]), row]
     return np.vstack(rows)
+
+
+def draw_caption(text: str, width: int) -> Image:
+    """Draw a line of text, uint8 RGB (CAPTION, width, 3)."""
+    caption = np.full((CAPTION, width, 3), 255, np.uint8)
+    cv2.putText(caption, text, (4, CAPTION - 4), cv2.FONT_HERSHEY_SIMPLEX, 0.4, (0, 0, 0), 1, cv2.LINE_AA)
+    return caption
 
 
 def write_sheet(path: Path, sheet: Image) -> None:
@@ -52,12 +57,7 @@ def write_sheet(path: Path, sheet: Image) -> None:
 
 
 def enlarge(face: Image, center: np.ndarray) -> Image:
-    """Enlarge a part of a face crop to `DETAIL`.
-
-    Args:
-        face: uint8 (SIZE, SIZE, 3).
-        center: center of the part, x and y in -1 to 1.
-    """
+    """Enlarge the part of a face crop, uint8 (SIZE, SIZE, 3), around a center, x and y in -1 to 1, to `DETAIL`."""
     x, y = (center + 1) / 2 * SIZE - 0.5
     width, height = DETAIL
     scale = width / (2 * REACH * SIZE)

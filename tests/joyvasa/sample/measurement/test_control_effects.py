@@ -3,7 +3,6 @@ import pytest
 
 from joyvasa.options import AnimationConfig
 from joyvasa.sample.measurement.control_effects import (
-    CAPTION,
     TILE,
     TRIALS,
     Result,
@@ -11,6 +10,7 @@ from joyvasa.sample.measurement.control_effects import (
     set_options,
     write_results,
 )
+from joyvasa.sample.measurement.sheets import CAPTION
 
 
 @pytest.mark.parametrize("trial", TRIALS, ids=lambda trial: f"{trial.control}={trial.value:g}")
