@@ -13,11 +13,26 @@ from joyvasa.networks.config import NetworkConfig
 
 
 @dataclass(frozen=True, kw_only=True)
-class StitchingConfig(NetworkConfig):
-    """Sizes of the stitching network, which aligns a moved face with the shoulders."""
+class RetargetingConfig(NetworkConfig):
+    """Sizes of a network that maps keypoints and a few ratios to a shift per keypoint."""
 
     keypoints: int = 21
     hidden: tuple[int, ...] = (128, 128, 64)
+    ratios = 0  # of the eyes or the lips
+
+    @property
+    def inputs(self) -> int:
+        """Return the input width: source keypoints and ratios."""
+        return 3 * self.keypoints + self.ratios
+
+    @property
+    def outputs(self) -> int:
+        """Return the output width: a shift per keypoint."""
+        return 3 * self.keypoints
+
+
+class StitchingConfig(RetargetingConfig):
+    """Sizes of the stitching network, which aligns a moved face with the shoulders."""
 
     @property
     def inputs(self) -> int:
@@ -30,46 +45,24 @@ class StitchingConfig(NetworkConfig):
         return 3 * self.keypoints + 2
 
 
-@dataclass(frozen=True, kw_only=True)
-class LipConfig(NetworkConfig):
+class LipConfig(RetargetingConfig):
     """Sizes of the lip retargeting network, which opens and closes the lips."""
 
-    keypoints: int = 21
-    hidden: tuple[int, ...] = (128, 128, 64)
-
-    @property
-    def inputs(self) -> int:
-        """Return the input width: source keypoints, lip ratios of source and target."""
-        return 3 * self.keypoints + 2
-
-    @property
-    def outputs(self) -> int:
-        """Return the output width: a shift per keypoint."""
-        return 3 * self.keypoints
+    ratios = 2  # source and target
 
 
 @dataclass(frozen=True, kw_only=True)
-class EyeConfig(NetworkConfig):
+class EyeConfig(RetargetingConfig):
     """Sizes of the eye retargeting network, which opens and closes the eyes."""
 
-    keypoints: int = 21
     hidden: tuple[int, ...] = (256, 256, 128, 128, 64)
-
-    @property
-    def inputs(self) -> int:
-        """Return the input width: source keypoints, eye ratios of source left, source right and target."""
-        return 3 * self.keypoints + 3
-
-    @property
-    def outputs(self) -> int:
-        """Return the output width: a shift per keypoint."""
-        return 3 * self.keypoints
+    ratios = 3  # source left, source right and target
 
 
 class RetargetingNetwork(nn.Module):
     """Linear layers with ReLU between them."""
 
-    def __init__(self, config: StitchingConfig | LipConfig | EyeConfig) -> None:
+    def __init__(self, config: RetargetingConfig) -> None:
         super().__init__()
         self.config = config
         widths = (config.inputs, *config.hidden)

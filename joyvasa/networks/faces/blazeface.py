@@ -13,7 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from joyvasa.networks.config import NetworkConfig
-from joyvasa.networks.faces.blocks import BlazeBlock, SameConv2d
+from joyvasa.networks.faces.blocks import BlazeBlock, SameConv2d, chain
 
 POINTS = 6  # right and left eye of the person, nose, mouth, right and left ear
 VALUES = 4 + 2 * POINTS  # center and size of the box, then the points
@@ -21,12 +21,12 @@ VALUES = 4 + 2 * POINTS  # center and size of the box, then the points
 # Output channels and stride of each block.
 _SHORT_FINE = ((24, 1), (28, 1), (32, 2), (36, 1), (42, 1), (48, 2), (56, 1), (64, 1), (72, 1), (80, 1), (88, 1))
 _SHORT_COARSE = ((96, 2), (96, 1), (96, 1), (96, 1), (96, 1))
-# Output and hidden channels and stride of each block of the backbone, by level: 1/4, 1/8, 1/16, 1/32.
+# Output channels, stride and hidden channels of each block of the backbone, by level: 1/4, 1/8, 1/16, 1/32.
 _FULL_LEVELS = (
-    ((32, 8, 1), (32, 8, 1), (48, 12, 2), (48, 12, 1), (64, 16, 1)),
-    ((96, 24, 2), (128, 32, 1), (128, 32, 1)),
-    ((144, 36, 2), (192, 48, 1), (256, 64, 1)),
-    ((384, 96, 2), (384, 96, 1), (384, 96, 1), (384, 96, 1)),
+    ((32, 1, 8), (32, 1, 8), (48, 2, 12), (48, 1, 12), (64, 1, 16)),
+    ((96, 2, 24), (128, 1, 32), (128, 1, 32)),
+    ((144, 2, 36), (192, 1, 48), (256, 1, 64)),
+    ((384, 2, 96), (384, 1, 96), (384, 1, 96), (384, 1, 96)),
 )
 # Channels, hidden channels and number of blocks of the levels that are merged top down.
 _FULL_MERGED = ((96, 48, 2), (64, 32, 2), (48, 24, 1))
@@ -45,8 +45,8 @@ class ShortRange(nn.Module):
     def __init__(self, config: BlazeFaceConfig | None = None) -> None:
         super().__init__()
         self.stem = nn.Sequential(SameConv2d(3, 24, 5, stride=2), nn.ReLU(inplace=True))
-        self.fine = _chain(24, _SHORT_FINE)
-        self.coarse = _chain(88, _SHORT_COARSE)
+        self.fine = nn.Sequential(*chain(24, _SHORT_FINE))
+        self.coarse = nn.Sequential(*chain(88, _SHORT_COARSE))
         self.values = nn.ModuleList([nn.Conv2d(88, 2 * VALUES, 1), nn.Conv2d(96, 6 * VALUES, 1)])
         self.scores = nn.ModuleList([nn.Conv2d(88, 2, 1), nn.Conv2d(96, 6, 1)])
 
@@ -76,11 +76,8 @@ class FullRange(nn.Module):
         self.levels = nn.ModuleList()
         channels, widths = 32, []
         for level in _FULL_LEVELS:
-            blocks = []
-            for outputs, hidden, stride in level:
-                blocks.append(BlazeBlock(channels, outputs, stride=stride, hidden=hidden))
-                channels = outputs
-            self.levels.append(nn.Sequential(*blocks))
+            self.levels.append(nn.Sequential(*chain(channels, level)))
+            channels = level[-1][0]
             widths.append(channels)
 
         self.merged = nn.ModuleList()
@@ -114,14 +111,6 @@ class _MergedLevel(nn.Module):
     def forward(self, coarse: Tensor, fine: Tensor) -> Tensor:
         upsampled = F.interpolate(self.coarse(coarse), scale_factor=2, mode="bilinear", align_corners=False)
         return self.blocks(self.fine(fine) + upsampled)
-
-
-def _chain(channels: int, blocks: tuple[tuple[int, int], ...]) -> nn.Sequential:
-    layers = []
-    for outputs, stride in blocks:
-        layers.append(BlazeBlock(channels, outputs, stride=stride))
-        channels = outputs
-    return nn.Sequential(*layers)
 
 
 def _read(values: nn.ModuleList, scores: nn.ModuleList, levels: list[Tensor]) -> tuple[Tensor, Tensor]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -74,3 +76,10 @@ class BlazeBlock(nn.Module):
         if self._added_channels:
             shortcut = F.pad(shortcut, (0, 0, 0, 0, 0, self._added_channels))
         return self.activation(shortcut + self.path(x))
+
+
+def chain(channels: int, sizes: Iterable[tuple[int, ...]], *, prelu: bool = False) -> Iterator[BlazeBlock]:
+    """Build blocks in a row, each of a size (output channels, stride[, hidden channels])."""
+    for outputs, stride, *hidden in sizes:
+        yield BlazeBlock(channels, outputs, stride=stride, hidden=hidden[0] if hidden else None, prelu=prelu)
+        channels = outputs

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from joyvasa.networks.config import NetworkConfig
-from joyvasa.networks.faces.blocks import BlazeBlock, SameConv2d
+from joyvasa.networks.faces.blocks import BlazeBlock, SameConv2d, chain
 
 MESH_POINTS = 468
 INPUT_SIDE = 192  # pixels
@@ -31,7 +31,7 @@ class FaceMesh(nn.Module):
     def __init__(self, config: FaceMeshConfig | None = None) -> None:
         super().__init__()
         self.stem = nn.Sequential(SameConv2d(3, 16, 3, stride=2), nn.PReLU(16))
-        self.trunk = nn.Sequential(*_blocks(16, _TRUNK))
+        self.trunk = nn.Sequential(*chain(16, _TRUNK, prelu=True))
         self.points = _head(2, 3 * MESH_POINTS)
         self.score = _head(0, 1)
 
@@ -50,15 +50,11 @@ class FaceMesh(nn.Module):
         return points.unflatten(1, (MESH_POINTS, 3)), self.score(features).flatten()
 
 
-def _blocks(channels: int, sizes: tuple[tuple[int, int], ...]) -> list[nn.Module]:
-    blocks: list[nn.Module] = []
-    for outputs, stride in sizes:
-        blocks.append(BlazeBlock(channels, outputs, stride=stride, prelu=True))
-        channels = outputs
-    return blocks
-
-
 def _head(extra_blocks: int, outputs: int) -> nn.Sequential:
-    wide = _blocks(128, ((128, 2), *((128, 1),) * extra_blocks))
-    narrow = [nn.Conv2d(128, _NARROW, 1), nn.PReLU(_NARROW), *_blocks(_NARROW, ((_NARROW, 1),))]
-    return nn.Sequential(*wide, *narrow, nn.Conv2d(_NARROW, outputs, 3))
+    return nn.Sequential(
+        *chain(128, ((128, 2), *((128, 1),) * extra_blocks), prelu=True),
+        nn.Conv2d(128, _NARROW, 1),
+        nn.PReLU(_NARROW),
+        BlazeBlock(_NARROW, _NARROW, prelu=True),
+        nn.Conv2d(_NARROW, outputs, 3),
+    )

@@ -37,10 +37,9 @@ LANDMARKS: tuple[str, ...] = (
 MIRRORED_LANDMARKS = (2, 3, 0, 1, 4, 6, 5, 7, 8, 9, 10, 12, 11, 14, 13)  # order after a horizontal flip
 EYE_LIDS, MOUTH_CORNERS = ((0, 1), (2, 3)), (5, 6)  # of the eye on the left of the picture, then the other one
 
-FACE_STRIDE, LANDMARK_STRIDE = 8, 4  # pixels per cell of the two heads
-FACE_MAPS = (
-    6  # logit of a face's center; its offset from the middle of the cell, x and y; log size; direction down, x, y
-)
+FACE_STRIDE = 8  # pixels per cell of the head for faces
+# Logit of a face's center; its offset from the middle of the cell, x and y; log size; direction down, x and y.
+FACE_MAPS = 6
 INITIAL_FACE_BIAS = -4.0  # few cells are the center of a face
 FACE_UNIT = 24.0  # size of a face in pixels whose log size is 0
 
@@ -182,25 +181,14 @@ class AnimalLandmarks(nn.Module):
         self.pyramid = Pyramid(config)
 
     def find_faces(self, image: Tensor) -> Tensor:
-        """Return the maps of faces of whole pictures.
+        """Map whole pictures to maps of faces, (B, FACE_MAPS, H / 8, W / 8).
 
-        Args:
-            image: RGB in [0, 1], shape (B, 3, H, W), sides divisible by 16.
-
-        Returns:
-            Maps, shape (B, FACE_MAPS, H / 8, W / 8).
+        Pictures are RGB in [0, 1], (B, 3, H, W), with sides divisible by 16.
         """
         return self.pyramid.forward_faces(self.backbone(image))
 
     def forward(self, window: Tensor) -> Tensor:
-        """Return the landmarks of the face in each window.
-
-        Args:
-            window: RGB in [0, 1], shape (B, 3, N, N).
-
-        Returns:
-            Positions in the window, x and y in [-1, 1], shape (B, landmarks, 2).
-        """
+        """Map windows, RGB in [0, 1], (B, 3, N, N), to landmarks, x and y in [-1, 1], (B, landmarks, 2)."""
         return expected_positions(self.pyramid.forward_landmarks(self.backbone(window)))
 
 

@@ -15,10 +15,7 @@ UPPER_SHOWN = 0.055  # visible length of the upper teeth below the lip
 LOWER_SHOWN = 0.02  # visible length of the lower teeth above the lip
 BETWEEN_TEETH = (0.0, 0.137, 0.242, 0.363)  # distances of the gaps from the middle: incisors and canine
 UPPER_REACH, LOWER_REACH = 0.34, 0.23  # half the width of each row
-UPPER_BEND, LOWER_BEND = (
-    0.18,
-    0.3,
-)  # of the edges: offset toward the gums per squared distance from the middle
+UPPER_BEND, LOWER_BEND = 0.18, 0.3  # of the edges: offset toward the gums per squared distance from the middle
 LOWER_TONE, LINE_TONE = 0.7, 0.25  # brightness of lower relative to upper teeth; darkening of the gaps
 ROOT, RIM = 0.1, 0.018  # length of a row behind its own lip; margin to the other lip
 SOFT, LINE = 0.048, 0.025  # width of an edge and half the width of a gap; a pixel of a 256-pixel image is 0.016
