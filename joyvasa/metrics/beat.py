@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
@@ -27,10 +25,10 @@ class BeatMetric(Metric):
     frames at 25 Hz. Beats of the motion are local minima of the head speed, beats of the sound are its onsets.
     """
 
-    name: ClassVar[str] = "beat"
-    needs: ClassVar[str] = "the motion, and sound"
-    needs_frames: ClassVar[bool] = False
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "beat"
+    needs = "the motion, and sound"
+    needs_frames = False
+    columns = (
         MetricColumn(
             "beat_align",
             "Beat alignment",
@@ -55,13 +53,10 @@ class BeatMetric(Metric):
 
 
 def motion_beats(points: np.ndarray) -> np.ndarray:
-    """Find the frames in which a motion is slowest: strict local minima of its smoothed speed.
+    """Find the frames in which a motion is slowest: strict local minima of its smoothed speed, sorted, int64.
 
     Args:
         points: points on the head at 25 Hz, shape (T, points, 3).
-
-    Returns:
-        Sorted frame indices, int64.
     """
     speed = np.linalg.norm(np.diff(points, axis=0), axis=2).mean(axis=1)
     smooth = smooth_gaussian(speed, SMOOTHING)
@@ -70,13 +65,10 @@ def motion_beats(points: np.ndarray) -> np.ndarray:
 
 
 def sound_beats(strength: np.ndarray) -> np.ndarray:
-    """Find onsets: peaks of the onset strength that exceed their surroundings.
+    """Find onsets: peaks of the onset strength that exceed their surroundings; sorted, int64.
 
     Args:
         strength: onset strength at 25 Hz, shape (n,).
-
-    Returns:
-        Sorted indices, int64.
     """
     strength = strength.astype(np.float64)
     if not len(strength):
@@ -87,16 +79,9 @@ def sound_beats(strength: np.ndarray) -> np.ndarray:
 
 
 def smooth_gaussian(values: np.ndarray, sigma: float) -> np.ndarray:
-    """Smooth a series with a Gaussian of four sigmas on either side; both ends are mirrored.
+    """Smooth a series, float64 (n,), with a Gaussian of four sigmas, in frames, on either side; both ends are mirrored.
 
     Equal neighborhoods have bit-identical results, so that a constant series stays constant.
-
-    Args:
-        values: series, float64, shape (n,).
-        sigma: standard deviation of the Gaussian, in frames.
-
-    Returns:
-        Smoothed series, shape (n,).
     """
     n, reach = len(values), int(4 * sigma + 0.5)
     if not n:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn
@@ -20,12 +18,10 @@ BLINK_S = (0.08, 0.4)  # two to ten frames at 25 fps; longer is a closed eye
 class BlinkMetric(Metric):
     """Blinks in the motion: short periods in which the eye opening is below half the median of the clip."""
 
-    name: ClassVar[str] = "blink"
-    needs: ClassVar[str] = "the motion"
-    needs_frames: ClassVar[bool] = False
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
-        MetricColumn("blink_rate", "Blinks", "blinks per minute; speakers have about 10 to 25", "1/min"),
-    )
+    name = "blink"
+    needs = "the motion"
+    needs_frames = False
+    columns = (MetricColumn("blink_rate", "Blinks", "blinks per minute; speakers have about 10 to 25", "1/min"),)
 
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
@@ -35,12 +31,7 @@ class BlinkMetric(Metric):
 
 
 def count_motion_blinks(opening: np.ndarray, frames_per_second: float) -> int:
-    """Count the blinks in a series of eye openings.
-
-    Args:
-        opening: height over width of the eyes, shape (T,).
-        frames_per_second: rate of the series.
-    """
+    """Count the blinks in a series of heights over widths of the eyes, shape (T,)."""
     lengths, _ = find_closings(opening < CLOSED * np.median(opening))
     lengths_s = lengths / frames_per_second
     slack = 0.5 / frames_per_second  # lengths are whole frames

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import cv2
 import numpy as np
 
@@ -19,9 +17,9 @@ class DriftMetric(Metric):
     The box is fixed, so a head that leaves it or a moving camera also changes the values.
     """
 
-    name: ClassVar[str] = "drift"
-    needs: ClassVar[str] = "a face in the first frame"
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "drift"
+    needs = "a face in the first frame"
+    columns = (
         MetricColumn(
             "brightness_drift",
             "Brightness drift",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import cv2
 import numpy as np
 
@@ -20,9 +18,9 @@ MAX_PSNR = 100.0  # dB; reported for equal pictures, whose PSNR is infinite
 class FirstFrameMetric(Metric):
     """SSIM (Wang et al., Image Quality Assessment, 2004) and PSNR of the first frame and the reference frame."""
 
-    name: ClassVar[str] = "first_frame"
-    needs: ClassVar[str] = "the source picture in the size of the frames"
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "first_frame"
+    needs = "the source picture in the size of the frames"
+    columns = (
         MetricColumn(
             "first_frame_ssim",
             "First frame, SSIM",
@@ -86,12 +84,7 @@ class _FirstFrame(Measurement):
 
 
 def psnr(image: Image, other: Image) -> float:
-    """Compute the peak signal-to-noise ratio over all channels in dB; `MAX_PSNR` for equal images.
-
-    Args:
-        image: first picture, uint8 (height, width, channels).
-        other: second picture, same shape.
-    """
+    """Compute the peak signal-to-noise ratio of two uint8 pictures over all channels, dB; `MAX_PSNR` for equal ones."""
     error = np.mean((image.astype(np.float64) - other.astype(np.float64)) ** 2) / 255**2
     return min(MAX_PSNR, float(10 * np.log10(1 / error))) if error else MAX_PSNR
 
@@ -99,9 +92,7 @@ def psnr(image: Image, other: Image) -> float:
 def ssim(image: Image, other: Image) -> float:
     """Compute the structural similarity (11 x 11 Gaussian, sigma 1.5, no padding), mean over channels.
 
-    Args:
-        image: first picture, uint8 (height, width, channels), at least 11 pixels per side.
-        other: second picture, same shape.
+    Both pictures are uint8 (height, width, channels), at least 11 pixels per side.
     """
     return float(np.mean([_ssim(image[..., n], other[..., n]) for n in range(image.shape[2])]))
 

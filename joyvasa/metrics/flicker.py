@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import cv2
 import numpy as np
 
@@ -16,8 +14,8 @@ class FlickerMetric(Metric):
     It is designed for static scenes: movement also lowers it, and a frozen video scores 1.
     """
 
-    name: ClassVar[str] = "flicker"
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "flicker"
+    columns = (
         MetricColumn(
             "temporal_flickering",
             "Temporal flickering",

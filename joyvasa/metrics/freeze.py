@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import cv2
 import numpy as np
 
@@ -19,8 +17,8 @@ FROZEN_S = 0.2  # shortest frozen period; speakers never hold that still for tha
 class FreezeMetric(Metric):
     """Repeated and frozen frames, computed from 64 x 64 mean gray levels of the whole frame."""
 
-    name: ClassVar[str] = "freeze"
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "freeze"
+    columns = (
         MetricColumn("duplicate_share", "Repeated frames", "share of frames that repeat the previous one", "", "lower"),
         MetricColumn(
             "frozen_share",

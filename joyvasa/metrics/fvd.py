@@ -128,9 +128,6 @@ def compute_fvd(real: FvdSet, generated: FvdSet) -> FvdResult:
 def collect_fvd_choices(bundle: Bundle) -> dict[str, str | int | float]:
     """Return the choices that features depend on, for the report and to detect sets that are not comparable.
 
-    Args:
-        bundle: bundle with the role `i3d`.
-
     Raises:
         ModelError: the weights are missing.
     """
@@ -209,15 +206,7 @@ class _ClipFeatures(Measurement):
 
 @torch.inference_mode()
 def preprocess_frames(frames: Tensor, resize: Resize) -> Tensor:
-    """Convert frames to the input of I3D.
-
-    Args:
-        frames: frames, uint8 RGB, shape (n, height, width, 3).
-        resize: see `FvdConfig`.
-
-    Returns:
-        Frames in [-1, 1], shape (n, 3, 224, 224).
-    """
+    """Convert frames, uint8 RGB (n, height, width, 3), to the input of I3D: (n, 3, 224, 224) in [-1, 1]."""
     height, width = frames.shape[1:3]
     size = (SIDE, SIDE)
     if resize == "short_side":

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 import torch
 
@@ -17,10 +15,10 @@ MIN_S = 0.2  # five frames at 25 fps; the third difference needs four
 class HeadMetric(Metric):
     """Range, speed and jerk of the head rotation in the motion."""
 
-    name: ClassVar[str] = "head"
-    needs: ClassVar[str] = "the motion"
-    needs_frames: ClassVar[bool] = False
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "head"
+    needs = "the motion"
+    needs_frames = False
+    columns = (
         MetricColumn(
             "head_range", "Head range", "largest minus smallest angle, mean of pitch, yaw and roll", "degrees"
         ),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import cv2
 import numpy as np
@@ -50,8 +50,8 @@ BATCH_FACES = 16  # batch size of ArcFace
 class IdentityMetric(Metric):
     """Mean cosine similarity of ArcFace features between sampled frames and the source picture."""
 
-    name: ClassVar[str] = "identity"
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "identity"
+    columns = (
         MetricColumn(
             "identity",
             "Identity similarity",
@@ -64,8 +64,8 @@ class IdentityMetric(Metric):
             "identity_faces", "Frames with a face", "share of these frames with a detected face", "", "higher"
         ),
     )
-    roles: ClassVar[tuple[str, ...]] = ("arcface", "scrfd")
-    license: ClassVar[str] = "InsightFace non-commercial research"
+    roles = ("arcface", "scrfd")
+    license = "InsightFace non-commercial research"
 
     def setup(self, models: MetricModels) -> None:
         """Load SCRFD and ArcFace."""
@@ -100,9 +100,6 @@ class FaceRecognizer:
 
     def crop_face(self, image: Image) -> Image | None:
         """Crop and align the largest face.
-
-        Args:
-            image: picture, uint8 RGB (height, width, 3).
 
         Returns:
             Aligned face, uint8 RGB (112, 112, 3); None if no face is found.
@@ -156,14 +153,11 @@ class _Identity(Measurement):
 
 
 def align_face(image: Image, keypoints: FloatArray) -> Image:
-    """Crop a face aligned to ArcFace's template.
+    """Crop a face aligned to ArcFace's template, uint8 RGB (112, 112, 3), black outside the picture.
 
     Args:
         image: picture, uint8 RGB (height, width, 3).
         keypoints: eyes, nose and mouth corners, pixels, shape (5, 2).
-
-    Returns:
-        Aligned face, uint8 RGB (112, 112, 3), black outside the picture.
     """
     matrix = similarity_transform(keypoints, TEMPLATE)
     return np.asarray(
@@ -175,14 +169,7 @@ def similarity_transform(points: FloatArray, targets: FloatArray) -> FloatArray:
     """Fit the similarity transform (rotation, scale, shift) that maps points to targets, by least squares.
 
     Equals Umeyama 1991, "Least-squares estimation of transformation parameters", in the plane, where rotation and scale
-    are one complex factor.
-
-    Args:
-        points: points to map, shape (n, 2).
-        targets: their targets, shape (n, 2).
-
-    Returns:
-        Transform for columns (x, y, 1), float64 (2, 3).
+    are one complex factor. Points and targets have shape (n, 2), the transform, for columns (x, y, 1), float64 (2, 3).
     """
     source, target = (np.asarray(xy, dtype=np.float64) @ (1, 1j) for xy in (points, targets))
     centered = source - source.mean()

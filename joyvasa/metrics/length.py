@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from joyvasa.media.audio import probe_audio
@@ -13,9 +11,9 @@ from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, NotMea
 class LengthMetric(Metric):
     """Lengths of the picture, of the sound in the video and of the driving recording."""
 
-    name: ClassVar[str] = "length"
-    needs: ClassVar[str] = "the recording, for the second number"
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "length"
+    needs = "the recording, for the second number"
+    columns = (
         MetricColumn(
             "picture_minus_sound_s",
             "Picture longer than sound",

@@ -114,11 +114,7 @@ class MetricSet:
         )
 
     def empty_scores(self, reason: NotMeasured | None = None) -> ClipScores:
-        """Return scores without numbers.
-
-        Args:
-            reason: reason for the available metrics; None omits them.
-        """
+        """Return scores without numbers; `reason` is that of the available metrics, which None omits."""
         reasons = {column.name: why for column, why in self.missing.items()}
         if reason:
             reasons |= {column.name: reason for metric in self.metrics for column in metric.columns}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import numpy as np
 
 from joyvasa.metrics.base import Clip, FixedMeasurement, Measurement, Metric, MetricColumn
@@ -17,10 +15,10 @@ PERCENTILES = (5, 95)  # ends of the range of the opening
 class MouthMetric(Metric):
     """Mouth opening in the motion, see `motion_readout`."""
 
-    name: ClassVar[str] = "mouth"
-    needs: ClassVar[str] = "the motion"
-    needs_frames: ClassVar[bool] = False
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "mouth"
+    needs = "the motion"
+    needs_frames = False
+    columns = (
         MetricColumn("mouth_opening", "Mouth opening", "estimated height over width of the mouth opening, mean"),
         MetricColumn("mouth_range", "Mouth range", "variation of the opening: 95th minus 5th percentile"),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import ClassVar
 
 import numpy as np
 
@@ -27,10 +26,10 @@ class MouthSoundMetric(Metric):
     a whole run by pairing each mouth with the sound of another record.
     """
 
-    name: ClassVar[str] = "mouth_sound"
-    needs: ClassVar[str] = "the motion, and sound"
-    needs_frames: ClassVar[bool] = False
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "mouth_sound"
+    needs = "the motion, and sound"
+    needs_frames = False
+    columns = (
         MetricColumn(
             "mouth_sound_correlation",
             "Mouth and sound",
@@ -97,12 +96,7 @@ def best_correlation(mouth: np.ndarray, level: np.ndarray) -> tuple[float, int] 
 
 
 def pearson(a: np.ndarray, b: np.ndarray) -> float:
-    """Compute the Pearson correlation; NaN if one of the series is constant.
-
-    Args:
-        a: first series, shape (n,).
-        b: second series, shape (n,).
-    """
+    """Compute the Pearson correlation of series of shape (n,); NaN if one of them is constant."""
     a, b = a - a.mean(), b - b.mean()
     scale = np.sqrt((a @ a) * (b @ b))
     return float(a @ b / scale) if scale > 1e-12 else float("nan")

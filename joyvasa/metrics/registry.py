@@ -49,9 +49,6 @@ def check_metric_name(name: str) -> None:
 def build_metric(name: str) -> Metric:
     """Construct a metric by its name, without setting it up.
 
-    Args:
-        name: one of `METRIC_NAMES`.
-
     Raises:
         ConfigError: `metric_unknown`.
     """
@@ -61,13 +58,7 @@ def build_metric(name: str) -> Metric:
 
 
 def check_availability(metric: Metric, bundle: Bundle, *, commercial: bool = False) -> NotMeasured | None:
-    """Return the reason why a metric cannot be computed, or None if it can.
-
-    Args:
-        metric: metric to check.
-        bundle: bundle that holds the weights of metrics.
-        commercial: whether to accept only weights licensed for commercial use.
-    """
+    """Return the reason why a metric cannot be computed, or None if it can."""
     if commercial:
         roles = [role for role in metric.roles if role in bundle.spec.roles]
         for license in bundle.get_licenses(roles).values():

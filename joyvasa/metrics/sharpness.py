@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
-
 import cv2
 import numpy as np
 
@@ -21,9 +19,9 @@ class SharpnessMetric(Metric):
     contrast, so compare it between similar pictures, not between different portraits.
     """
 
-    name: ClassVar[str] = "sharpness"
-    needs: ClassVar[str] = "a face in the first frame"
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "sharpness"
+    needs = "a face in the first frame"
+    columns = (
         MetricColumn(
             "sharpness",
             "Sharpness",
@@ -57,11 +55,7 @@ class _Sharpness(Measurement):
 
 
 def laplacian_variance(face: np.ndarray) -> float:
-    """Compute the variance of the Laplacian of a picture scaled to 256 x 256 pixels.
-
-    Args:
-        face: uint8 RGB (height, width, 3).
-    """
+    """Compute the variance of the Laplacian of a picture scaled to 256 x 256 pixels."""
     gray = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)
     shrinks = min(gray.shape) >= SIDE
     gray = cv2.resize(gray, (SIDE, SIDE), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

@@ -103,15 +103,9 @@ class _SmoothnessMeasurement(Measurement):
 
 @torch.inference_mode()
 def interpolate_frames(network: Amt, first: Tensor, second: Tensor) -> Tensor:
-    """Interpolate the frames halfway between pairs of frames.
+    """Interpolate the frames halfway between pairs of frames with AMT, rounded down as in VBench.
 
-    Args:
-        network: AMT.
-        first: first frames, uint8 RGB, shape (n, height, width, 3); padded sides of at least `MIN_SIDE`.
-        second: second frames, same shape.
-
-    Returns:
-        Frames of the same type and shape, rounded down as in VBench.
+    All frames are uint8 RGB, shape (n, height, width, 3), with padded sides of at least `MIN_SIDE`.
     """
     height, width = first.shape[1:3]
     rows, columns = _padded(height) - height, _padded(width) - width

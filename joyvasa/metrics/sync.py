@@ -9,7 +9,7 @@ directly from the file, so results differ from it in the third digit, and offset
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -34,8 +34,8 @@ MIN_FRAMES = WINDOW_FRAMES + 1  # the protocol drops the last complete window
 class SyncMetric(Metric):
     """Confidence, distance and offset of lips and sound, averaged over all faces."""
 
-    name: ClassVar[str] = "sync"
-    columns: ClassVar[tuple[MetricColumn, ...]] = (
+    name = "sync"
+    columns = (
         MetricColumn(
             "sync_c", "Sync-C", "how clearly one shift between lips and sound fits best (also LSE-C)", "", "higher"
         ),
@@ -55,8 +55,8 @@ class SyncMetric(Metric):
         ),
         MetricColumn("sync_tracks", "Faces tracked", "faces that were tracked long enough to be measured"),
     )
-    roles: ClassVar[tuple[str, ...]] = ("syncnet", "s3fd")
-    license: ClassVar[str] = "research, CC BY (SyncNet and S3FD, VGG Oxford)"
+    roles = ("syncnet", "s3fd")
+    license = "research, CC BY (SyncNet and S3FD, VGG Oxford)"
 
     def setup(self, models: MetricModels) -> None:
         """Load SyncNet and S3FD."""

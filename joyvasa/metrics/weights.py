@@ -23,11 +23,7 @@ class MetricWeights:
 
 
 def list_weights(bundle: Bundle) -> list[MetricWeights]:
-    """Return the weights of all metrics that need some, in the order of the metrics.
-
-    Args:
-        bundle: bundle with the weights of metrics.
-    """
+    """Return the weights of all metrics that need some, in the order of the metrics."""
     listed = []
     for metric in map(build_metric, METRIC_NAMES):
         roles = {name: bundle.spec.roles[name] for name in metric.roles if name in bundle.spec.roles}
