@@ -64,12 +64,12 @@ def test_one_picture_with_the_formulas_of_the_papers(network, monkeypatch):
         ("grid_sample", padded, {(DeformableAttention, "forward"): formulas.deformable_attention}),
     ]
     # Thousands of scores differ by less than rounding, so all steps use the queries selected by the first one.
-    choices, best = {}, Text.best
+    choices, best = {}, Text.select_best
 
     def same_best(text, x, count):
         return choices.setdefault(count, best(text, x, count))
 
-    monkeypatch.setattr(Text, "best", same_best)
+    monkeypatch.setattr(Text, "select_best", same_best)
     print()
     base = None
     with torch.inference_mode():
