@@ -177,13 +177,7 @@ class Animator:
         return self.models.encoder.encode(pictures)
 
     def prepare_recording(self, path: str | Path, info: AudioInfo, seed: int) -> Recording:
-        """Prepare a recording for the motion model of this bundle.
-
-        Args:
-            path: path of the recording.
-            info: result of `probe_audio` for this file.
-            seed: seed of the motion.
-        """
+        """Prepare a recording for the motion model of this bundle."""
         models = self.models
         plan = models.plan_speech(info.n_samples)
         # An iterator: windows are encoded one at a time.

@@ -62,13 +62,7 @@ def first_line(error: BaseException) -> str:
 
 
 def suggest_name(name: str, valid_names: Collection[str], *, prefix: str = "") -> str:
-    """Suggest the closest existing name, or list all names if none is close.
-
-    Args:
-        name: the unknown name.
-        valid_names: names that exist.
-        prefix: path to write before a suggested name.
-    """
+    """Suggest the closest existing name, or list all names if none is close."""
     matches = difflib.get_close_matches(name, valid_names, n=1)
     return f"did you mean {prefix}{matches[0]}?" if matches else f"expected one of {', '.join(valid_names)}"
 

@@ -47,8 +47,7 @@ from joyvasa.rendering.source_video import SourceVideo, SourceVideoRenderer, ope
 class Models(LoadedNetworks):
     """Networks of one bundle and the components built from them, all created at first use.
 
-    Args:
-        config: options of the animation.
+    Where a method has `options`, they replace those of the models for one picture, file or video.
 
     Raises:
         ModelError: the bundle is unknown.
@@ -63,10 +62,6 @@ class Models(LoadedNetworks):
     def read_picture(self, path: str | Path, options: AnimationConfig | None = None) -> Picture:
         """Read a picture, detect its face and crop it.
 
-        Args:
-            path: picture file.
-            options: options of this picture; None for those of the models.
-
         Raises:
             InputError: the picture cannot be read, or has no suitable face.
         """
@@ -74,23 +69,13 @@ class Models(LoadedNetworks):
         return self.crop_portrait(image, self.detect_faces([image])[0], name=str(path), options=options)
 
     def detect_faces(self, images: Sequence[np.ndarray]) -> list[list[Face]]:
-        """Detect the faces of pictures, none if the whole picture is used as the face crop.
-
-        Args:
-            images: results of `read_portrait_image`.
-        """
+        """Detect the faces of pictures, none if the whole picture is used as the face crop."""
         return detect_faces(self.detector, images) if self.detector else [[] for _ in images]
 
     def crop_portrait(
         self, image: np.ndarray, faces: Sequence[Face], *, name: str, options: AnimationConfig | None = None
     ) -> Picture:
         """Crop the selected face of a picture.
-
-        Args:
-            image: result of `read_portrait_image`.
-            faces: faces of the picture, by `detect_faces`.
-            name: name of the picture in errors and warnings.
-            options: options of this picture; None for those of the models.
 
         Raises:
             InputError: the picture has no suitable face.
@@ -130,11 +115,6 @@ class Models(LoadedNetworks):
         self, path: str | Path, on_progress: Progress | None = None, options: AnimationConfig | None = None
     ) -> DrivingMotion:
         """Read the motion in a motion file, at its own frame rate, or in a video of a person, at that of the bundle.
-
-        Args:
-            path: motion file or video; its content decides which.
-            on_progress: see `DrivingVideoReader.read`.
-            options: options of this file; None for those of the models.
 
         Raises:
             InputError: see `load_motion` and `DrivingVideoReader.read`.
@@ -211,11 +191,7 @@ class Models(LoadedNetworks):
         return self.bundle.compute_fingerprint(list_network_roles(self.config))
 
     def stream_sound(self, path: str | Path) -> Iterator[np.ndarray]:
-        """Stream a recording in the form that the motion model expects.
-
-        Returns:
-            Blocks of samples, float32 (n,), 16 kHz mono.
-        """
+        """Stream a recording as the motion model expects it: 16 kHz mono in blocks of shape (n,), float32."""
         normalize = self.bundle.switches.audio_normalization == "zero_mean_unit_variance"
         return stream_normalized(path) if normalize else stream_audio(path)
 
@@ -242,12 +218,7 @@ class Models(LoadedNetworks):
     def build_driver(
         self, portrait: Portrait, motion: MotionSequence, options: AnimationConfig | None = None
     ) -> PortraitDriver:
-        """Create the driver that applies a motion to a portrait.
-
-        Args:
-            portrait: portrait to drive.
-            motion: motion that drives it, as `MotionController.shape` returns it.
-            options: options of this video; None for those of the models.
+        """Create the driver that applies a motion, as `MotionController.shape` returns it, to a portrait.
 
         Raises:
             InputError: `keypoints_mismatch`.
@@ -276,11 +247,6 @@ class Models(LoadedNetworks):
     ) -> SourceVideo:
         """Follow the face of a video that is to be animated.
 
-        Args:
-            path: video file.
-            options: options of this video; None for those of the models.
-            on_progress: see `FaceFollower.follow`.
-
         Raises:
             InputError: see `FaceFollower.follow`.
         """
@@ -297,13 +263,7 @@ class Models(LoadedNetworks):
     def render_source_video(
         self, source: SourceVideo, motion: MotionSequence, options: AnimationConfig | None = None
     ) -> Iterator[np.ndarray]:
-        """Yield the frames of a source video with another motion, see `SourceVideoRenderer.render`.
-
-        Args:
-            source: source video.
-            motion: motion at the rate of the video, as `MotionController.shape` returns it.
-            options: options of this video; None for those of the models.
-        """
+        """Yield the frames of a source video with another motion at its rate, see `SourceVideoRenderer.render`."""
         options = options or self.config
         driving = replace(options.driving, region=options.source_video.region, normalize_lip=False)
         driving = driving.for_mode(options.mode)

@@ -100,9 +100,6 @@ class Bundle:
     def find_file(self, role: str) -> Path:
         """Return the path of the file that a role is loaded from.
 
-        Args:
-            role: name of the role, for example `face_detector`.
-
         Returns:
             Path of an existing file; the converted file if `joyvasa models convert` wrote one next to the original.
 
@@ -128,10 +125,6 @@ class Bundle:
 
     def load_network(self, role: str, device: torch.device | str = "cpu") -> nn.Module:
         """Build the network of a role and load its weights strictly.
-
-        Args:
-            role: name of the role, for example `warping_module`.
-            device: device of the weights.
 
         Returns:
             The network in eval mode.

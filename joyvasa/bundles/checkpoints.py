@@ -138,9 +138,5 @@ _FORMATS = {
 
 
 def get_checkpoint_format(network: str | None) -> CheckpointFormat:
-    """Return the checkpoint format of a network.
-
-    Args:
-        network: name for `joyvasa.networks.build`.
-    """
+    """Return the checkpoint format of a network."""
     return _FORMATS.get(network or "", _DEFAULT)

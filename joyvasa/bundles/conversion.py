@@ -37,12 +37,7 @@ class ConvertedRole:
 def convert_in_place(
     bundle: Bundle, roles: Iterable[str], *, on_role: Callable[[str], None] | None = None
 ) -> list[ConvertedRole]:
-    """Write `ROLE.safetensors` next to each pickle. The bundle uses the new files from then on.
-
-    Args:
-        bundle: bundle to convert; missing files, files that are no pickles and converted files are skipped.
-        roles: names of roles.
-        on_role: callback that receives each role before it is converted.
+    """Write `ROLE.safetensors` next to each pickle without one. The bundle uses the new files from then on.
 
     Returns:
         The converted roles.
@@ -74,13 +69,7 @@ def convert_in_place(
 def convert_to_folder(
     bundle: Bundle, roles: Iterable[str], out: Path, *, on_role: Callable[[str], None] | None = None
 ) -> list[ConvertedRole]:
-    """Write a complete bundle folder with a bundle.yaml, atomically.
-
-    Args:
-        bundle: source bundle; unavailable roles are skipped.
-        roles: names of roles.
-        out: path of the new folder; it must not exist or must be empty.
-        on_role: callback that receives each role before it is converted.
+    """Write a complete bundle folder with a bundle.yaml and the available ones of the roles, atomically.
 
     Returns:
         The converted roles.
@@ -113,9 +102,6 @@ def convert_to_folder(
 @contextmanager
 def model_write_errors(path: Path) -> Generator[None]:
     """Convert exceptions of a block that writes weights to an OutputError.
-
-    Args:
-        path: file or folder that the block writes.
 
     Raises:
         OutputError: `models_not_written`.

@@ -17,11 +17,6 @@ from joyvasa.rendering.portrait import FaceConfig
 def load_builtin_detector(name: str, mode: Mode, device: torch.device) -> FaceDetector:
     """Load a face detector whose weights are part of the program.
 
-    Args:
-        name: name of the detector; its entry in `DETECTORS` has a bundle.
-        mode: what the pictures show.
-        device: device of its networks.
-
     Raises:
         ConfigError: `face_detector` if the detector does not support the mode.
         ModelError: a file of the bundle is damaged.

@@ -87,11 +87,6 @@ def fetch_files(
 ) -> list[FetchResult]:
     """Execute a plan. Files that are complete remain if a later file fails.
 
-    Args:
-        bundle: bundle to fetch.
-        plan: result of `plan_fetch`.
-        on_file: callback that receives the role and its entry before each transfer.
-
     Returns:
         The outcome of every role of the plan.
 

@@ -27,9 +27,6 @@ class LoadedNetworks:
 
     Only the files of networks in use are needed; `require_models` checks all of them in advance.
 
-    Args:
-        config: options of the animation.
-
     Raises:
         ModelError: the bundle is unknown.
         EnvironmentFault: `device_unavailable`, `compiler_missing`.
@@ -51,9 +48,6 @@ class LoadedNetworks:
 
     def with_config(self, config: AnimationConfig) -> Self:
         """Return the same for other options. Networks of the same bundle on the same device are shared.
-
-        Args:
-            config: options of the animation.
 
         Raises:
             ModelError: the bundle is unknown.

@@ -25,15 +25,10 @@ def is_pretrained_folder(folder: Path) -> bool:
 
 
 def open_pretrained_folder(folder: Path, published: BundleSpec, cache: HashCache) -> Bundle:
-    """Open a `pretrained_weights` folder as a bundle.
+    """Open a `pretrained_weights` folder as a bundle with the layout of the published one.
 
     Files with a published hash keep it. A motion generator with another name or content, trained by the user, is used
     without a pinned hash.
-
-    Args:
-        folder: `pretrained_weights` folder.
-        published: published bundle, whose files have this layout.
-        cache: cache of file hashes.
 
     Returns:
         The bundle, with a note for every choice between files.

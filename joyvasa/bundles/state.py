@@ -21,14 +21,6 @@ _SHOWN_NAMES = 3  # per problem in an error
 def adapt_state_keys(state: Mapping[str, Tensor], expected: Collection[str], where: str) -> dict[str, Tensor]:
     """Rename keys that differ by convention only: the prefix `module.` of data parallelism, old and new weight norm.
 
-    Args:
-        state: tensors by their names in the file.
-        expected: names of the network's tensors.
-        where: name of the file, for errors.
-
-    Returns:
-        The same tensors; names without a match are unchanged.
-
     Raises:
         ModelError: two entries of the file match the same name.
     """
@@ -54,12 +46,6 @@ def fit_state_dict(
     state: Mapping[str, Tensor], network: nn.Module, where: str, dropped: Collection[str] = ()
 ) -> dict[str, Tensor]:
     """Return the tensors of a file under the names of a network, and check names and shapes.
-
-    Args:
-        state: tensors by their names in the file.
-        network: network to load the tensors into.
-        where: name of the file, for errors.
-        dropped: names of tensors that are ignored in the file.
 
     Returns:
         Tensors for all names of the network except the dropped ones.

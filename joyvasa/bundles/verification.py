@@ -43,12 +43,6 @@ def verify_bundle(
 ) -> list[FileCheck]:
     """Verify roles one by one. A problem with one role does not stop the verification of the others.
 
-    Args:
-        bundle: bundle to verify.
-        roles: names of roles.
-        load: whether to load each file into its network, too.
-        on_role: callback that receives each role before it is verified.
-
     Returns:
         One result per role, in order.
     """

@@ -219,9 +219,6 @@ def _reason(error: BaseException) -> str:
 def read_template_pickle(path: Path) -> dict[str, np.ndarray]:
     """Read a pickled dictionary of numeric arrays.
 
-    Args:
-        path: path of the pickle.
-
     Returns:
         Arrays by name.
 

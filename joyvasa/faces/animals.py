@@ -77,9 +77,6 @@ class AnimalDetector:
 
     One network searches the whole picture in two sizes, and then finds landmarks in a window around each face. Threads
     may share a detector.
-
-    Args:
-        network: network with its weights, in eval mode.
     """
 
     def __init__(self, network: AnimalLandmarks) -> None:
@@ -97,14 +94,7 @@ class AnimalDetector:
 
     @torch.inference_mode()
     def detect(self, image: Image) -> list[Face]:
-        """Detect faces.
-
-        Args:
-            image: uint8 RGB (height, width, 3).
-
-        Returns:
-            Faces with nine landmarks, largest first; the score is the probability of a face, 0 to 1.
-        """
+        """Return the faces with nine landmarks, largest first; the score is the probability of a face, 0 to 1."""
         hits = [hit for side in SIDES for hit in self._search(image, side)]
         distinct = _remove_duplicates(hits)[:MAX_FACES]
         certain = [hit for hit in distinct if hit.score >= MIN_SHARE * distinct[0].score]

@@ -86,26 +86,14 @@ class BlazeFaceDetector:
         )
 
     def detect(self, image: Image) -> list[Face]:
-        """Detect faces.
+        """Return the faces, largest first, with five landmarks, outline and opening of the lips.
 
-        Args:
-            image: uint8 RGB (height, width, 3).
-
-        Returns:
-            Faces, largest first, with five landmarks, outline and opening of the lips; the score is the logit of the
-            mesh network.
+        The score is the logit of the mesh network.
         """
         return self.detect_batch([image])[0]
 
     def detect_batch(self, images: Sequence[Image]) -> list[list[Face]]:
-        """Detect faces in several pictures at once.
-
-        Args:
-            images: uint8 RGB (height, width, 3), of any sizes.
-
-        Returns:
-            Faces per picture, as for `detect`.
-        """
+        """Detect faces in several pictures, of any sizes, at once; return those of each picture as `detect` does."""
         faces = []
         for start in range(0, len(images), BATCH_PICTURES):
             faces += self._detect(images[start : start + BATCH_PICTURES])

@@ -9,14 +9,11 @@ FloatArray = NDArray[np.floating]
 
 
 def suppress_overlaps(boxes: FloatArray, *, overlap: float) -> NDArray[np.intp]:
-    """Select boxes by non-maximum suppression.
+    """Select boxes by non-maximum suppression; return their indices, best first.
 
     Args:
         boxes: boxes (n, 4) as left, top, right, bottom, best first.
         overlap: largest intersection over union of two selected boxes.
-
-    Returns:
-        Indices of the selected boxes, best first.
     """
     order = np.arange(len(boxes))
     selected = []

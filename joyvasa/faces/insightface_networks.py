@@ -96,15 +96,12 @@ def load_landmarks106(path: Path, *, device: str, threads: int) -> Landmark:
 
 
 def detect_landmarks106(network: Landmark, image: Image, box: FloatArray) -> FloatArray:
-    """Detect the 106 landmarks of a face.
+    """Detect the 106 landmarks of a face, float32 (106, 2), pixels of the picture.
 
     Args:
         network: result of `load_landmarks106`.
         image: uint8 RGB (height, width, 3).
         box: left, top, right, bottom of the face, pixels.
-
-    Returns:
-        Landmarks, float32 (106, 2), pixels of the picture.
     """
     from insightface.app.common import Face
 

@@ -18,21 +18,15 @@ class ModeCheck:
     """Compare a picture with its mode: the detector for people, and the one for animals if that finds none.
 
     The result is an indication that justifies a warning, not an error. Threads may share a check.
-
-    Args:
-        people: detector for people.
     """
 
     def __init__(self, people: BlazeFaceDetector) -> None:
         self.people = people
 
     def contradicts(self, mode: Mode, image: Image, people: Sequence[Face] | None = None) -> bool:
-        """Return whether a picture seems to show the subject of the other mode.
+        """Return whether a picture, uint8 RGB (height, width, 3), seems to show the subject of the other mode.
 
-        Args:
-            mode: expected subject.
-            image: uint8 RGB (height, width, 3).
-            people: faces that the detector for people found, if it ran already.
+        `people` are the faces that the detector for people found, if it ran already.
         """
         faces = self.people.detect(image) if people is None else people
         if mode == "animal":

@@ -21,13 +21,9 @@ INTERPOLATION_BITS = 5
 
 
 def create_blend_mask(size: int = 512) -> Image:
-    """Create the blending mask of a crop: 255 inside, decreasing to 0 with the distance from the inner square.
+    """Create the blending mask of a crop, uint8 (size, size).
 
-    Args:
-        size: side of the crop, pixels.
-
-    Returns:
-        Mask, uint8 (size, size).
+    It is 255 inside and decreases to 0 with the distance from the inner square.
     """
     margin = size / _MASK_MARGIN
     index = np.arange(size)
@@ -115,13 +111,9 @@ class Paster:
         return result
 
     def insert_patches(self, patches: Image) -> Image:
-        """Insert patches that are already blended into copies of the picture.
+        """Insert patches that are already blended, of the size of `rectangle`, into copies of the picture.
 
-        Args:
-            patches: uint8 RGB (frames, height, width, 3) with the size of `rectangle`.
-
-        Returns:
-            uint8 RGB (frames, height, width, 3) with the size of the picture.
+        Both are uint8 RGB, shape (frames, height, width, 3).
         """
         left, top, right, bottom = self.rectangle
         result = np.repeat(self.picture[None], len(patches), axis=0)

@@ -91,11 +91,6 @@ def measures(name: str, opening: Opening) -> bool:
 def build_detector(name: str, mode: Mode, source: DetectorSource) -> FaceDetector:
     """Create a detector by name.
 
-    Args:
-        name: a key of `DETECTORS`.
-        mode: what the pictures show.
-        source: options and model files.
-
     Raises:
         ConfigError: `face_detector` if no detector of this name supports the mode.
         ModelError: a model file is missing or does not fit.

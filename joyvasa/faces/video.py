@@ -57,10 +57,6 @@ class FaceFollower:
     def follow(self, frames: VideoFrames, on_progress: Progress | None = None) -> FacePath:
         """Decode a video and follow the face.
 
-        Args:
-            frames: frames of the video.
-            on_progress: callback that receives the step, the number of finished frames and their total.
-
         Raises:
             InputError: see `stream_video`; `face_not_found`, `face_index`, `video_too_long`, or `face_lost` if the face
                 is visible in less than half of the frames.

@@ -68,9 +68,6 @@ class XposeDetector:
     def detect(self, image: Image) -> list[Face]:
         """Detect the most probable face.
 
-        Args:
-            image: uint8 RGB (height, width, 3).
-
         Returns:
             At most one face, with 9 or 68 landmarks.
         """
@@ -87,10 +84,6 @@ class XposeDetector:
 
 def load_prompts(name: PromptSet, *, device: str | torch.device = "cpu") -> Prompts:
     """Load the text embeddings of "face" and of its keypoints.
-
-    Args:
-        name: number of keypoints, `9` or `68`.
-        device: device of the embeddings.
 
     Raises:
         ConfigError: `face_detector`.
@@ -115,13 +108,9 @@ def fit_input_size(width: int, height: int) -> tuple[int, int]:
 
 
 def prepare_xpose_input(image: Image) -> Tensor:
-    """Prepare a picture for X-Pose.
+    """Scale a picture, uint8 RGB (height, width, 3), to float32 (1, 3, height, width) for X-Pose.
 
-    Args:
-        image: uint8 RGB (height, width, 3).
-
-    Returns:
-        float32 (1, 3, height, width) with a short side of 800 and a long side of up to 1333; less for narrow pictures.
+    The short side has 800 pixels and the long side up to 1333; less for narrow pictures.
     """
     size = fit_input_size(image.shape[1], image.shape[0])
     resized = PillowImage.fromarray(image).resize(size, PillowImage.Resampling.BILINEAR)

@@ -96,17 +96,10 @@ def _probe_ffmpeg(path: str) -> str:
 
 
 def input_stream(path: Path, kind: Literal["audio", "video"]) -> Any:
-    """Return the first stream of a kind of a local file, for the package `ffmpeg`.
+    """Return the first stream of a kind of a local file, an input node of the package `ffmpeg`.
 
     The `file:` prefix prevents names such as `concat:a|b` or `-i` from being parsed as protocols or options, and the
     protocol whitelist prevents a container from referring to the network.
-
-    Args:
-        path: media file.
-        kind: kind of the stream.
-
-    Returns:
-        Input node of the package `ffmpeg`.
     """
     import ffmpeg
 
@@ -122,10 +115,6 @@ def audio_stream(path: Path, clock: Clock) -> Any:
     - `samples`: decoded samples follow one another, without late start and holes. The clock of recordings that drive a
       motion.
     - `file`: silence fills a late start and holes. The clock of videos, whose frames follow the timestamps.
-
-    Args:
-        path: media file.
-        clock: `samples` or `file`.
     """
     stream = input_stream(path, "audio")
     if clock == "samples":
@@ -157,13 +146,7 @@ def to_utf8(path: Path) -> str:
 
 
 def run_ffmpeg(arguments: Sequence[str]) -> tuple[int, str]:
-    """Run ffmpeg and wait for it.
-
-    Args:
-        arguments: command line without the executable.
-
-    Returns:
-        Exit code and messages.
+    """Run ffmpeg and wait for it; return the exit code and the messages.
 
     Raises:
         EnvironmentFault: `ffmpeg_missing`.
@@ -175,10 +158,6 @@ def run_ffmpeg(arguments: Sequence[str]) -> tuple[int, str]:
 
 def inspect_file(path: Path, *arguments: str) -> str:
     """Return the messages of ffmpeg about a local file.
-
-    Args:
-        path: media file.
-        arguments: further arguments of the command line.
 
     Raises:
         EnvironmentFault: `ffmpeg_missing`.
@@ -194,10 +173,6 @@ def is_playlist(path: Path) -> bool:
 
 def check_media(path: Path, kind: Literal["audio", "video"]) -> None:
     """Check that a path is a regular media file before decoding it.
-
-    Args:
-        path: path of the file.
-        kind: expected kind, the prefix of error codes.
 
     Raises:
         InputError: `<kind>_missing`, `<kind>_empty` or `<kind>_unreadable`.
@@ -229,11 +204,7 @@ def parse_streams(text: str) -> list[str]:
 
 
 def holds_moving_pictures(path: Path) -> bool:
-    """Return whether a file is a video, and not a picture, a sound, a playlist or something else.
-
-    Args:
-        path: any path; missing files hold nothing.
-    """
+    """Return whether a file is a video; not a picture, a sound, a playlist, something else or missing."""
     if not path.is_file() or is_playlist(path):
         return False
     with path.open("rb") as file:
@@ -291,9 +262,6 @@ class FfmpegSink:
     """An ffmpeg process that reads from a pipe and writes a file.
 
     Its messages are collected through a second pipe, as a file could not be written if the disk is full.
-
-    Args:
-        command: command line, as `compile_command` returns it.
     """
 
     def __init__(self, command: Sequence[str]) -> None:

@@ -65,11 +65,9 @@ def find_scene_starts(changes: NDArray[np.floating]) -> list[int]:
 
 
 def find_frozen_frames(still: NDArray[np.integer], min_frames: int) -> NDArray[np.bool_]:
-    """Return a mask of the frames in sections without motion.
+    """Return a mask of the frames in sections of at least `min_frames` without motion, shape (frames,).
 
-    Args:
-        still: numbers of still frames from `FrameMeter`, shape (frames,).
-        min_frames: minimum length of a section.
+    `still` are the numbers of still frames from `FrameMeter`, shape (frames,).
     """
     frozen = np.zeros(len(still), bool)
     for frame in np.flatnonzero(still >= min_frames - 1):

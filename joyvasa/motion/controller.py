@@ -54,11 +54,7 @@ class MotionController:
         self._offset = _sum_offsets(controls, layout, opens_mouth=not lips_by_network)
 
     def rest(self, portrait: KeypointInfo) -> MotionSequence:
-        """Return one frame that shows a portrait with a neutral expression in its own pose.
-
-        Args:
-            portrait: keypoints of one portrait.
-        """
+        """Return one frame that shows a portrait with a neutral expression in its own pose."""
         return MotionSequence(
             expression=self._neutral[None],
             scale=portrait.scale.cpu(),
@@ -69,12 +65,7 @@ class MotionController:
         )
 
     def shape(self, motion: MotionSequence, seed: int) -> MotionSequence:
-        """Apply strengths and blinks to a whole motion.
-
-        Args:
-            motion: all frames of the motion.
-            seed: seed of added blinks.
-        """
+        """Apply strengths and blinks to a whole motion; the seed is that of added blinks."""
         pose, mouth, blink = self._controls.pose, self._controls.mouth, self._controls.blink
         layout, neutral = self._layout, self._neutral
         if pose.amount != 1:
@@ -144,13 +135,7 @@ class MotionController:
 
 
 def find_unsupported(controls: Controls, layout: KeypointLayout | None, *, animal: bool) -> tuple[str, str] | None:
-    """Return the first control that is set and cannot be applied, and the reason, or None.
-
-    Args:
-        controls: controls of a record.
-        layout: layout of the keypoints of the bundle; None if it is unknown.
-        animal: whether the portrait shows an animal.
-    """
+    """Return the first control that is set and cannot be applied, and the reason, or None."""
     for name in (*FACIAL, *DIRECTED):
         if not is_set(controls, name):
             continue

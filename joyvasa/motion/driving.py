@@ -225,9 +225,6 @@ class PortraitDriver:
     def keypoints(self, motion: MotionSequence) -> Tensor:
         """Compute the driving keypoints of frames.
 
-        Args:
-            motion: frames of the motion.
-
         Returns:
             Driving keypoints, shape (frames, keypoints, 3), float32, on the portrait's device.
         """

@@ -61,10 +61,6 @@ def serialize_motion(motion: MotionSequence, provenance: Mapping[str, str] | Non
     """Serialize a motion file; equal arguments give equal bytes.
 
     The safetensors package is not used, as it writes metadata in varying order.
-
-    Args:
-        motion: motion to serialize.
-        provenance: texts by name.
     """
     reserved = {"format": FORMAT, "format_version": VERSION, "frames_per_second": repr(float(motion.frames_per_second))}
     header: dict[str, Any] = {"__metadata__": dict(sorted({**(provenance or {}), **reserved}.items()))}
@@ -80,12 +76,7 @@ def serialize_motion(motion: MotionSequence, provenance: Mapping[str, str] | Non
 
 
 def save_motion(path: str | Path, motion: MotionSequence, provenance: Mapping[str, str] | None = None) -> None:
-    """Write a motion file atomically.
-
-    Args:
-        path: path of the file, usually ending in `.safetensors`; an existing file is replaced.
-        motion: motion to save.
-        provenance: texts by name.
+    """Write a motion file atomically; an existing file is replaced.
 
     Raises:
         OutputError: `output_unwritable` or `disk_full`.
@@ -97,9 +88,6 @@ def save_motion(path: str | Path, motion: MotionSequence, provenance: Mapping[st
 
 def load_motion(path: str | Path) -> MotionFile:
     """Read a motion file of joyvasa or LivePortrait (`.npz`, `.pkl`); the first bytes show the format.
-
-    Args:
-        path: path of the file.
 
     Raises:
         InputError: `motion_missing`, `motion_unreadable`, `motion_too_large`, `motion_incomplete`, `motion_shape`

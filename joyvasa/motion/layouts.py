@@ -52,11 +52,9 @@ class KeypointLayout:
     directions: Mapping[str, Direction]
 
     def shift_lids(self, expression: Tensor, change: Tensor) -> Tensor:
-        """Return an expression whose eyes are open further.
+        """Return an expression, (T, keypoints, 3), whose eyes are open further.
 
-        Args:
-            expression: expression of the frames, shape (T, keypoints, 3).
-            change: change of the opening of the person's right and left eye, shape (T, 2) or (T, 1) for both.
+        `change` is that of the person's right and left eye, shape (T, 2), or (T, 1) for both.
         """
         distance = (change / self.fit.eye_slope).to(expression).expand(-1, 2)
         moved = expression.clone()

@@ -26,11 +26,7 @@ ARRAYS = (*FRAME_ARRAYS, "pitch", "yaw", "roll", "fps")
 
 
 class ArraysTooLarge(Exception):  # noqa: N818 (becomes an InputError)
-    """A file or its arrays exceed a size limit.
-
-    Args:
-        limit: the limit in bytes.
-    """
+    """A file or its arrays exceed a limit in bytes."""
 
     def __init__(self, limit: int) -> None:
         super().__init__(limit)
@@ -39,10 +35,6 @@ class ArraysTooLarge(Exception):  # noqa: N818 (becomes an InputError)
 
 def read_npz(path: Path, max_bytes: int) -> dict[str, np.ndarray]:
     """Read the arrays of a motion from an archive, without pickles.
-
-    Args:
-        path: path of the archive.
-        max_bytes: maximum size of the arrays.
 
     Raises:
         ArraysTooLarge: the arrays are larger.
@@ -85,10 +77,6 @@ def _npy_array(archive: zipfile.ZipFile, name: str, size: int) -> np.ndarray:
 
 def read_template(content: bytes, max_bytes: int) -> dict[str, np.ndarray]:
     """Read the arrays of a motion template.
-
-    Args:
-        content: content of the file.
-        max_bytes: maximum size of the arrays.
 
     Raises:
         ArraysTooLarge: the arrays are larger; the file may hold one array many times.

@@ -26,14 +26,7 @@ class MotionModel(Protocol):
         ...
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Encode windows of sound.
-
-        Args:
-            waveform: mono in [-1, 1] at `sizes.sample_rate`, shape (B, samples_per_window).
-
-        Returns:
-            Features, shape (B, n, dim).
-        """
+        """Encode windows of mono sound in [-1, 1], (B, samples_per_window), as features, (B, n, dim)."""
         ...
 
     def sample(

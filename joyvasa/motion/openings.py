@@ -26,12 +26,7 @@ Series = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class OpeningFit:
-    """Linear map from vertical distances between keypoints to openings (height over width).
-
-    Args:
-        mouth_slope, mouth_intercept: coefficients for the lips.
-        eye_slope, eye_intercept: coefficients for the lids.
-    """
+    """Linear map from vertical distances between keypoints to openings (height over width)."""
 
     mouth_slope: float
     mouth_intercept: float
@@ -57,13 +52,6 @@ def estimate_eye_opening(motion: MotionSequence, fit: OpeningFit = LIVEPORTRAIT)
 
 
 def find_closings(closed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Find the periods in which the eyes are closed.
-
-    Args:
-        closed: whether the eyes are closed, bool (T,).
-
-    Returns:
-        Length of each period and the index of the frame after it, int64 (periods,).
-    """
+    """Return the length of each period in which the eyes are closed, bool (T,), and the index of the frame after it."""
     edges = np.flatnonzero(np.diff(np.concatenate([[False], closed, [False]]).astype(np.int8)))
     return edges[1::2] - edges[::2], edges[1::2]

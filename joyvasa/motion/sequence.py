@@ -131,9 +131,6 @@ class MotionTemplate:
     def from_arrays(cls, arrays: Mapping[str, Any]) -> MotionTemplate:
         """Build a template from the arrays of JoyVASA's file: mean_exp, std_exp, and min_* and max_* of the pose.
 
-        Args:
-            arrays: arrays by name; other entries are ignored.
-
         Raises:
             ModelError: `template_invalid`.
         """
@@ -194,11 +191,7 @@ MOTION_FIELDS = tuple(field.name for field in fields(MotionSequence) if field.na
 def head_angles(rotation: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Compute pitch, yaw and roll of rotations, the inverse of `head_rotation`.
 
-    Args:
-        rotation: rotation matrices for row vectors, shape (T, 3, 3).
-
-    Returns:
-        Angles in degrees, shape (T, 1) each; yaw within -90 and 90.
+    Rotation matrices for row vectors, (T, 3, 3), give degrees, (T, 1) each; yaw is within -90 and 90.
     """
     yaw = torch.asin(-rotation[:, 0, 2].clamp(-1, 1))
     pitch = torch.atan2(rotation[:, 1, 2], rotation[:, 2, 2])

@@ -68,12 +68,7 @@ def smooth_motion(motion: MotionSequence, config: SmoothingConfig) -> MotionSequ
 
 
 def moving_average(values: np.ndarray, weight: float) -> np.ndarray:
-    """Compute the exponential moving average y_t = weight x_t + (1 - weight) y_(t-1), with y_0 = x_0.
-
-    Args:
-        values: series, shape (T, ...), float64.
-        weight: weight of the current frame.
-    """
+    """Compute the exponential moving average y_t = weight x_t + (1 - weight) y_(t-1), y_0 = x_0, (T, ...), float64."""
     smoothed = np.empty_like(values)
     last = values[0]
     for frame, value in enumerate(values):  # scipy.signal takes longer to import than long motions to loop over

@@ -50,11 +50,6 @@ def resample_motion(motion: MotionSequence, frames_per_second: float) -> MotionS
 
 
 def fit_motion_length(motion: MotionSequence, n_frames: int) -> MotionSequence:
-    """Truncate a motion to a number of frames, or extend it by repeating its last frame.
-
-    Args:
-        motion: motion of at least one frame.
-        n_frames: new number of frames, at least one.
-    """
+    """Truncate a motion to a number of frames, at least one, or extend it by repeating its last frame."""
     frames = torch.arange(n_frames).clamp(max=len(motion) - 1)
     return MotionSequence.from_pose(motion.expression[frames], motion.pose[frames], motion.frames_per_second)

@@ -118,10 +118,6 @@ class DrivingVideoReader:
 
         Frames without the face get a motion that is interpolated between those before and after.
 
-        Args:
-            path: video file; its rotation is applied.
-            on_progress: callback that receives the step, the number of finished frames and their total.
-
         Raises:
             InputError: see `FaceFollower.follow`; `motion_not_finite`.
         """

@@ -61,13 +61,9 @@ class AppearanceFeatureExtractor(nn.Module):
             self.resblocks_3d.add_module(f"3dr{i}", ResidualBlock3d(config.channels))
 
     def forward(self, image: Tensor) -> Tensor:
-        """Compute the feature volume.
+        """Map an RGB image in [0, 1], (batch, 3, 256, 256), to the feature volume.
 
-        Args:
-            image: RGB image in [0, 1], shape (batch, 3, 256, 256).
-
-        Returns:
-            Feature volume, shape (batch, channels 32, depth 16, height 64, width 64), float32.
+        Its shape is (batch, channels 32, depth 16, height 64, width 64), float32.
         """
         x = self.first(image)  # (B, 64, 256, 256)
         x = self.down_blocks(x)  # (B, 256, 64, 64)

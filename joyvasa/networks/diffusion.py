@@ -102,21 +102,16 @@ class DiffusionSchedule(nn.Module):
         return len(self.betas) - 1
 
     def sigma(self, step: int, flexibility: float) -> Tensor:
-        """Return the standard deviation of the noise that an ancestral step adds.
+        """Return the standard deviation of the noise that the ancestral step from `step`, 1 to T, adds.
 
-        Args:
-            step: step, 1 to T.
-            flexibility: 0 for the lower bound of the posterior deviation, 1 for the upper bound.
+        `flexibility` is 0 for the lower bound of the posterior deviation, 1 for the upper bound.
         """
         return flexibility * self.sigmas_flex[step] + (1 - flexibility) * self.sigmas_inflex[step]
 
     def add_noise(self, clean: Tensor, noise: Tensor, step: Tensor) -> Tensor:
-        """Diffuse clean motion to a step.
+        """Diffuse clean motion, (batch, frames, dim), to a step of each record, 0 to T, shape (batch,).
 
-        Args:
-            clean: clean motion, shape (batch, frames, dim).
-            noise: standard normal numbers, shape of `clean`.
-            step: step of each record, 0 to T, shape (batch,).
+        The noise consists of standard normal numbers.
         """
         alpha_bar = self.alpha_bars[step][:, None, None]
         return alpha_bar.sqrt() * clean + (1 - alpha_bar).sqrt() * noise
@@ -152,12 +147,9 @@ class DiffusionSchedule(nn.Module):
         return mean if noise is None else mean + self.sigma(step, flexibility) * noise
 
     def subsequence(self, n_steps: int) -> list[int]:
-        """Return the steps of a few-step sampler: T, evenly down to 1, and 0.
+        """Return the steps of a sampler with `n_steps` predictions, 1 to T: T, evenly down to 1, and 0.
 
         The last prediction is always made at step 1, as in full sampling.
-
-        Args:
-            n_steps: number of predictions, 1 to T.
 
         Raises:
             ConfigError: `diffusion_steps`.

@@ -140,14 +140,7 @@ class SpadeGenerator(nn.Module):
         )
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Decode the image.
-
-        Args:
-            feature: warped feature map, shape (batch, 256, 64, 64).
-
-        Returns:
-            RGB image in (0, 1), shape (batch, 3, 512, 512), float32.
-        """
+        """Map the warped features, (batch, 256, 64, 64), to an RGB image in (0, 1), (batch, 3, 512, 512), float32."""
         x = self.fc(feature)  # (B, 512, 64, 64)
         for i in range(self.config.middle_blocks):
             x = self.get_submodule(f"G_middle_{i}")(x, feature)  # (B, 512, 64, 64)

@@ -47,21 +47,16 @@ class WarpingConfig(NetworkConfig):
 
 
 def identity_grid(depth: int, height: int, width: int, device: torch.device) -> Tensor:
-    """Return the coordinates (x, y, z) of each cell.
-
-    Returns:
-        Coordinates, shape (depth, height, width, 3), float32.
-    """
+    """Return the coordinates (x, y, z) of each cell, shape (depth, height, width, 3), float32."""
     z, y, x = (torch.linspace(-1, 1, size, device=device) for size in (depth, height, width))
     z, y, x = torch.meshgrid(z, y, x, indexing="ij")
     return torch.stack((x, y, z), dim=-1)
 
 
 def keypoint_shifts(kp_source: Tensor, kp_driving: Tensor) -> Tensor:
-    """Return the shift from driving to source position of each keypoint.
+    """Return the shift from driving to source position of each keypoint, shape (batch, keypoints + 1, 3).
 
-    Returns:
-        Shifts, shape (batch, keypoints + 1, 3); the first, for the background, is zero.
+    The first, for the background, is zero.
     """
     return F.pad(kp_source - kp_driving, (0, 0, 1, 0))
 

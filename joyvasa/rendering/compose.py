@@ -65,23 +65,16 @@ class FrameComposer:
         return frames
 
     def prepare(self, crops: Tensor) -> np.ndarray:
-        """Copy the input of `compose` from the device to the host.
+        """Copy the input of `compose` to the host: the crops or the patches of the picture that they change.
 
-        Args:
-            crops: rendered crops, uint8 RGB, shape (batch, output_size, output_size, 3), on any device.
-
-        Returns:
-            The crops or the patches of the picture that they change, uint8 RGB, shape (batch, ...).
+        The crops are uint8 RGB, shape (batch, output_size, output_size, 3), on any device.
         """
         if self._device_paster is not None:
             crops = self._device_paster.paste(crops.to(self._device))
         return crops.cpu().numpy()
 
     def compose(self, prepared: np.ndarray) -> np.ndarray:
-        """Compose frames of the video.
-
-        Args:
-            prepared: output of `prepare`.
+        """Compose frames of the video from the output of `prepare`.
 
         Returns:
             Frames, uint8 RGB, shape (batch, height, width, 3); may be the argument itself.

@@ -88,10 +88,6 @@ class Portrait:
 def read_portrait_image(path: str | Path, config: PictureConfig) -> np.ndarray:
     """Read a picture and scale it to the configured limit.
 
-    Args:
-        path: picture file.
-        config: options of picture scaling.
-
     Raises:
         InputError: raised by `read_image`.
     """
@@ -108,16 +104,7 @@ def crop_portrait(
     mode: Mode = "human",
     is_mismatch: bool = False,
 ) -> Picture:
-    """Crop the selected face of a picture.
-
-    Args:
-        image: picture, result of `read_portrait_image`.
-        faces: detected faces of the picture.
-        face: options of face selection.
-        crop: options of cropping.
-        name: name of the picture in errors and warnings.
-        mode: mode of the detector.
-        is_mismatch: whether the picture seems to show the subject of the other mode.
+    """Crop the selected face of a picture; `is_mismatch` states that it seems to show the subject of the other mode.
 
     Raises:
         InputError: raised by the face selection.

@@ -11,12 +11,7 @@ from joyvasa.networks.pictures import to_uint8
 
 
 class Renderer:
-    """Renders a portrait in other poses and expressions.
-
-    Args:
-        warping: network `warping_module`.
-        generator: network `spade_generator`.
-    """
+    """Renders a portrait in other poses and expressions."""
 
     def __init__(self, warping: nn.Module, generator: nn.Module) -> None:
         self._warping, self._generator = warping, generator

@@ -61,9 +61,7 @@ class SourceVideo:
     def pictures(self, crop: CropConfig, *, whole: bool) -> Iterator[Picture]:
         """Yield each frame with the crop of its face, also where the face is not visible.
 
-        Args:
-            crop: size of the crops.
-            whole: whether the frames are face crops already.
+        `whole` states that the frames are face crops already.
         """
         for frame, square in zip(self.frames, self.face.squares(), strict=False):
             cut = None if whole else crop_square(frame, square, crop.size, landmarks=NO_LANDMARKS, rotate=False)
@@ -101,15 +99,7 @@ def open_source_video(
     crop: CropConfig,
     on_progress: Progress | None = None,
 ) -> SourceVideo:
-    """Follow the face of a video that is to be animated.
-
-    Args:
-        path: video file.
-        detector: face detector; None if the frames are face crops.
-        picture: options of the size of the frames.
-        face: options of face selection.
-        crop: options of cropping.
-        on_progress: see `FaceFollower.follow`.
+    """Follow the face of a video that is to be animated; without a detector, the frames are face crops.
 
     Raises:
         InputError: see `FaceFollower.follow`.
@@ -147,11 +137,7 @@ class SourceVideoRenderer:
     precision: Precision  # precision of the computation
 
     def render(self, source: SourceVideo, motion: MotionSequence) -> Iterator[np.ndarray]:
-        """Yield the frames of the result in batches; frames without a visible face stay as they are.
-
-        Args:
-            source: source video.
-            motion: motion at the frame rate of the source, at most as long.
+        """Yield the frames of the motion in batches; those in which the source shows no face stay as they are.
 
         Yields:
             Frames, uint8 RGB, shape (batch, height, width, 3).

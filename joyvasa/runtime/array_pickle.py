@@ -107,10 +107,7 @@ def _check_sizes(data: bytes) -> None:
 
 
 def load_array_pickle(data: bytes) -> Any:
-    """Return the content of a pickle: dictionaries, lists, texts, numbers, and arrays for `as_array`.
-
-    Args:
-        data: content of the file; limit its size before.
+    """Return the content of a pickle of limited size: dictionaries, lists, texts, numbers, and arrays for `as_array`.
 
     Raises:
         PickleRefused: the pickle names anything but numeric arrays; the text says what.

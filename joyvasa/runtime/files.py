@@ -19,12 +19,9 @@ _NAME_CHARACTERS = 48  # maximum length of the part of a name that is repeated i
 
 
 class StagedFile:
-    """A temporary file next to its target; `commit` gives it the name of the target.
+    """A temporary file next to its target; `commit` gives it the name of the target, which it replaces.
 
     The temporary file has the suffix of the target. Creating it proves that the folder can be written.
-
-    Args:
-        target: file to write; an existing file is replaced.
 
     Raises:
         OSError: the folder cannot be written; also from `commit`.
@@ -114,12 +111,7 @@ def output_errors(path: Path) -> Generator[None]:
 
 
 def build_output_error(path: Path, number: int | None) -> OutputError:
-    """Return the error for an output file that cannot be written.
-
-    Args:
-        path: the output file.
-        number: error number of the operating system.
-    """
+    """Return the error for an output file that cannot be written."""
     if number in FULL_DISK:
         return OutputError("disk_full", f"{path}: no space left on the disk: free space, then run it again")
     reason = os.strerror(number or errno.EIO)

@@ -35,11 +35,9 @@ def get_local_path(location: str) -> str:
 
 
 def split_member(location: str) -> tuple[str, str, str] | None:
-    """Split the location of a member of a container, `tar://faces/a.png::/data/faces.tar`.
+    """Split a location in a container, `tar://faces/a.png::/data/faces.tar`, into scheme, member and container.
 
-    Returns:
-        Scheme, member and location of the container; None if the location has no container. A local path may contain
-        `::`.
+    Return None if the location has no container. A local path may contain `::`.
     """
     head, chained, container = location.partition("::")
     if not (chained and is_remote(head)):

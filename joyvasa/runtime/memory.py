@@ -22,10 +22,6 @@ def choose_batch_frames(device: torch.device, weight_bytes: int) -> int:
 
     A CPU is busy with one frame of large networks: 8 frames per call took 98 to 103 % of the processor time of single
     ones and 2.4 times their memory. GPUs, and small networks with their short operations, need larger calls.
-
-    Args:
-        device: device of the networks.
-        weight_bytes: size of their weights.
     """
     return 1 if device.type == "cpu" and weight_bytes > SMALL_NETWORK_BYTES else _BATCH_FRAMES
 

@@ -84,9 +84,6 @@ def read_results(
 def find_finished_tables(run: str | os.PathLike[str]) -> list[str]:
     """Return the paths of the outcome tables of a run's finished shards, in manifest order.
 
-    Args:
-        run: run folder, a local path or fsspec URI.
-
     Raises:
         InputError: `run_missing` if the folder contains no run.
     """
@@ -108,9 +105,6 @@ def find_finished_tables(run: str | os.PathLike[str]) -> list[str]:
 
 def read_schema(files: Sequence[str]) -> pa.Schema:
     """Merge the schemas of outcome tables; the type of each column can represent the values of all tables.
-
-    Args:
-        files: local paths or URIs of outcome tables.
 
     Raises:
         InputError: `records_unreadable`.

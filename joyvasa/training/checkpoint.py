@@ -40,11 +40,7 @@ class TrainingProgress:
 
 
 class Checkpoints:
-    """The checkpoints of a run.
-
-    Args:
-        files: file store of the run.
-    """
+    """The checkpoints of a run."""
 
     def __init__(self, files: FileStore) -> None:
         self.files = files
@@ -70,13 +66,7 @@ class Checkpoints:
         return min(losses, key=lambda step: (losses[step], step))
 
     def save(self, progress: TrainingProgress, tensors: Mapping[str, Tensor], *, keep: int) -> None:
-        """Write a checkpoint and remove older ones, except for the newest and the best.
-
-        Args:
-            progress: progress of the run.
-            tensors: tensors by name.
-            keep: number of newest checkpoints to keep.
-        """
+        """Write a checkpoint and remove older ones, except for the `keep` newest and the best."""
         from safetensors.torch import save_file
 
         # clone: the format does not store tensors that share memory

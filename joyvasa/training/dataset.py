@@ -43,9 +43,6 @@ class ClipLocation:
 class Dataset:
     """A finished data set; only its index is held in memory.
 
-    Args:
-        files: file store of the data set.
-
     Raises:
         InputError: `dataset_missing` or `dataset_invalid`.
     """

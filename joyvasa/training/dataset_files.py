@@ -121,11 +121,7 @@ class DatasetWriter:
         return self.files.exists(self.shard_path(shard))
 
     def write_shard(self, shard: int, clips: Iterable[ClipRecord]) -> int:
-        """Write a shard atomically, replacing an existing one. Only one clip is in memory at a time.
-
-        Args:
-            shard: number of the shard.
-            clips: clips to write, possibly none; if iterating over them raises, no file is left behind.
+        """Write a shard, possibly empty, atomically, replacing an existing one. Only one clip is in memory at a time.
 
         Returns:
             Number of clips.

@@ -55,11 +55,7 @@ class TrainedGenerator:
 
 
 def load_trained_generator(run: FileStore, step: int | None = None) -> TrainedGenerator:
-    """Load the motion generator of a checkpoint.
-
-    Args:
-        run: file store of a training run.
-        step: step of the checkpoint; None for the best one.
+    """Load the motion generator of the checkpoint of a step, by default of the best one.
 
     Raises:
         ModelError: `checkpoint_missing` or `checkpoint_damaged`.
@@ -124,10 +120,6 @@ def write_bundle(trained: TrainedGenerator, out: Path, *, base: str | None = Non
 
 def write_published_checkpoint(trained: TrainedGenerator, path: Path) -> None:
     """Write a checkpoint in JoyVASA's published layout (`args`, `model`, `iter`) atomically.
-
-    Args:
-        trained: motion generator to write.
-        path: checkpoint file, usually `*.pt`; an existing one is replaced.
 
     Raises:
         OutputError: `models_not_written`.

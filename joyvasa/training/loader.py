@@ -12,16 +12,10 @@ U = TypeVar("U")
 
 
 def prefetch_results(make: Callable[[T], U], keys: Iterable[T], *, threads: int, ahead: int) -> Generator[U]:
-    """Compute `make(key)` for each key in threads, ahead of time.
+    """Compute `make(key)` for each key in threads, at most `ahead` of them in advance.
 
-    Threads are sufficient because reading, decompression and random numbers release the GIL. The threads end with the
-    iterator.
-
-    Args:
-        make: function that runs in the threads.
-        keys: arguments for `make`, read as needed in the caller's thread.
-        threads: number of threads.
-        ahead: maximum number of results in the queue.
+    Keys are read in the caller's thread. Threads are sufficient because reading, decompression and random numbers
+    release the GIL. The threads end with the iterator.
 
     Yields:
         Results in the order of the keys.

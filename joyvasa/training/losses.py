@@ -127,11 +127,6 @@ def combine_loss_terms(
 ) -> tuple[Tensor, dict[str, Tensor]]:
     """Combine the terms of a pair of windows.
 
-    Args:
-        first: terms of the first window.
-        second: terms of the second window.
-        config: options of the loss; None for the defaults.
-
     Returns:
         The weighted sum, and its parts by name.
     """

@@ -17,10 +17,6 @@ FONT, FONT_SCALE = cv2.FONT_HERSHEY_SIMPLEX, 0.42
 def plot_motion(motion: GeneratedMotion, title: str) -> np.ndarray:
     """Plot curves over time: the true motion gray, the generated one red.
 
-    Args:
-        motion: motion of a clip.
-        title: title of one line.
-
     Returns:
         Picture, RGB, uint8, shape (height, 960, 3).
     """

@@ -27,14 +27,6 @@ def compute_pair_loss(
     The first window is preceded by the learned start features, the second one by the true last frames of the first,
     neither truncated nor predicted.
 
-    Args:
-        network: motion generator, in training or eval mode.
-        batch: batch on the network's device.
-        expression_size: number of expression values per frame, 3 K.
-        config: options of the loss; None for the defaults.
-        truncation_mode: content of the truncated frames, see `truncate_windows`.
-        precision: precision of the forward pass.
-
     Returns:
         The weighted sum and its parts by name; float32 scalars.
     """

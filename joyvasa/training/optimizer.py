@@ -12,13 +12,7 @@ from joyvasa.training.config import OptimizerConfig
 
 
 def compute_learning_rate(config: OptimizerConfig, step: int, steps: int) -> float:
-    """Compute the learning rate of a step.
-
-    Args:
-        config: options with the schedule.
-        step: number of the step, from 0.
-        steps: number of steps of the run.
-    """
+    """Compute the learning rate of a step, counted from 0."""
     if step < config.warmup_steps:
         return config.learning_rate * (step + 1) / config.warmup_steps
     if config.schedule == "constant":
@@ -63,9 +57,6 @@ class Optimizer:
 
     def step(self, step: int) -> float:
         """Update the weights and reset the gradients.
-
-        Args:
-            step: number of the step, from 0, for the learning rate.
 
         Returns:
             Norm of the gradient before clipping; not finite if fp16 overflowed and the update was skipped.

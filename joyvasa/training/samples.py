@@ -119,9 +119,6 @@ class SampleStream:
     def sample(self, position: int) -> TrainingBatch:
         """Build one sample, as a batch of size 1.
 
-        Args:
-            position: position in the run, from 0.
-
         Raises:
             InputError: the clip cannot be read.
         """

@@ -17,11 +17,6 @@ from joyvasa.training.file_store import FileStore
 def read_shard_clips(files: FileStore, path: str, *, only: frozenset[str]) -> Iterator[ClipRecord]:
     """Yield clips of a shard in order; only one is in memory at a time.
 
-    Args:
-        files: file store of the data set.
-        path: path of the shard.
-        only: ids of the clips to read.
-
     Raises:
         FileNotFoundError: the shard does not exist.
         InputError: `dataset_invalid`.
@@ -40,11 +35,6 @@ def read_shard_clips(files: FileStore, path: str, *, only: frozenset[str]) -> It
 
 def read_clip(shard: pq.ParquetFile, row: int, frames_per_second: float) -> ClipRecord:
     """Read a clip of an open shard without validating it.
-
-    Args:
-        shard: shard written by `DatasetWriter.write_shard`.
-        row: row group of the clip.
-        frames_per_second: frame rate of the motion.
 
     Raises:
         ArrowException, KeyError, ValueError, TypeError, RuntimeError: the row is damaged.

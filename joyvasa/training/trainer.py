@@ -176,11 +176,7 @@ class Trainer:
         return self._prefetch(self.train_stream, ((start, size) for start in starts))
 
     def train_step(self, step: int, batches: Iterator[TrainingBatch]) -> tuple[dict[str, float], bool]:
-        """Run a training step of the whole group.
-
-        Args:
-            step: number of the step, from 0.
-            batches: iterator from `load_batches`.
+        """Run a training step, counted from 0, of the whole group.
 
         Returns:
             Values of the step, and whether any process of the group should stop.
@@ -224,9 +220,6 @@ class Trainer:
 
     def evaluate(self, stream: SampleStream) -> dict[str, float]:
         """Compute the losses on fixed samples, in evaluation mode.
-
-        Args:
-            stream: samples from `fixed_stream`.
 
         Returns:
             `loss` and its parts, means over the clips.

@@ -40,10 +40,7 @@ class FaceBoxFinder:
     device: torch.device  # device to compute on
 
     def find(self, frames: Sequence[Image] | np.ndarray) -> list[FloatArray]:
-        """Detect faces.
-
-        Args:
-            frames: frames of the same size, uint8 RGB (height, width, 3).
+        """Detect faces in frames of the same size, uint8 RGB (height, width, 3).
 
         Returns:
             Left, top, right, bottom in pixels and score per frame, float64 (faces, 5), best first.
@@ -76,14 +73,9 @@ def choose_scale(height: int, width: int) -> float:
 
 
 def decode_boxes(locations: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
-    """Convert the offsets predicted by the network to boxes.
+    """Convert the offsets predicted by the network, (..., priors, 4), to boxes of that shape.
 
-    Args:
-        locations: predicted offsets, shape (..., priors, 4).
-        priors: prior boxes of the network, shape (priors, 4).
-
-    Returns:
-        Left, top, right, bottom relative to the size of the picture, shape (..., priors, 4).
+    They are left, top, right, bottom relative to the size of the picture; `priors` are the prior boxes, (priors, 4).
     """
     centers = priors[:, :2] + locations[..., :2] * CENTER_VARIANCE * priors[:, 2:]
     sizes = priors[:, 2:] * torch.exp(locations[..., 2:] * SIZE_VARIANCE)
@@ -92,16 +84,13 @@ def decode_boxes(locations: torch.Tensor, priors: torch.Tensor) -> torch.Tensor:
 
 
 def select_boxes(boxes: FloatArray, scores: FloatArray, *, threshold: float = 0.05, overlap: float = 0.3) -> FloatArray:
-    """Select boxes with a high score that do not overlap.
+    """Select boxes with a high score that do not overlap: boxes and scores, (at most 750, 5), best first.
 
     Args:
         boxes: candidate boxes, shape (priors, 4).
         scores: face scores, shape (priors,).
         threshold: minimum score.
         overlap: maximum intersection over union of two boxes.
-
-    Returns:
-        Boxes and scores, shape (at most 750, 5), best first.
     """
     high = np.flatnonzero(scores > threshold)
     best = high[np.argsort(-scores[high], kind="stable")[:MAX_CANDIDATES]]

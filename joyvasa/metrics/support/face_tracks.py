@@ -111,13 +111,8 @@ def crop_faces(track: FaceTrack, batches: Iterable[np.ndarray]) -> Iterator[np.n
 def smooth_squares(boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArray]:
     """Compute half the longer side and the center of each box, smoothed by a median over 13 frames.
 
-    The filter pads with zeros, so the first and last frames have the smallest values of their neighborhood.
-
-    Args:
-        boxes: boxes of a track, shape (frames, 4).
-
-    Returns:
-        Half sides, x and y, shape (frames,).
+    The filter pads with zeros, so the first and last frames have the smallest values of their neighborhood. Boxes of a
+    track, shape (frames, 4), give half sides, x and y, shape (frames,).
     """
     half_sides = (boxes[:, 2:] - boxes[:, :2]).max(axis=1) / 2
     x, y = ((boxes[:, :2] + boxes[:, 2:]) / 2).T

@@ -14,9 +14,6 @@ class FrameRateConverter:
     """Selects the frame nearest to every 40 milliseconds, so that lips are neither early nor late on average.
 
     The conversion of ffmpeg (`-r 25`) is up to two frames late when it drops frames, which would distort the result.
-
-    Args:
-        frames_per_second: frame rate of the video.
     """
 
     def __init__(self, frames_per_second: float) -> None:

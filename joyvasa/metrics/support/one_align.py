@@ -88,10 +88,7 @@ def read_model_config(path: Path) -> MplugOwl2Config:
 
 
 def read_tokenizer(path: Path) -> Tokenize:
-    """Read LLaMA's tokenizer, a function from text to tokens that starts with the begin-of-sequence token.
-
-    Args:
-        path: published SentencePiece model.
+    """Read LLaMA's SentencePiece model: a function from text to tokens that starts with the begin-of-sequence token.
 
     Raises:
         EnvironmentFault: `sentencepiece_missing`.

@@ -31,28 +31,13 @@ BORDER = tuple(int(255 * value) for value in MEAN)  # padding color: (122, 116, 
 
 
 def level_score(logits: Tensor) -> Tensor:
-    """Convert logits of the five levels to scores.
-
-    Args:
-        logits: logits in the order of `LEVELS`, shape (..., 5).
-
-    Returns:
-        Scores from 0 (bad) to 1 (excellent), shape (...), float64.
-    """
+    """Convert logits in the order of `LEVELS`, (..., 5), to scores from 0 (bad) to 1 (excellent), (...), float64."""
     weights = torch.tensor(WEIGHTS, dtype=torch.float64, device=logits.device)
     return logits.double().softmax(-1) @ weights
 
 
 def preprocess_frame(frame: Image, side: int) -> np.ndarray:
-    """Pad a picture to a square, scale and normalize it for the model.
-
-    Args:
-        frame: picture, uint8 RGB, shape (height, width, 3).
-        side: side of the result, pixels.
-
-    Returns:
-        Input of the model, float32, shape (3, side, side).
-    """
+    """Pad a picture, uint8 RGB (height, width, 3), to a square, scale and normalize it: float32 (3, side, side)."""
     height, width = frame.shape[:2]
     longer = max(height, width)
     square = np.empty((longer, longer, 3), np.uint8)
@@ -72,12 +57,7 @@ class Question:
 
     @staticmethod
     def about(subject: Subject, tokenize: Tokenize) -> Question:
-        """Tokenize the prompt for a picture or a video.
-
-        Args:
-            subject: subject of the question.
-            tokenize: function from text to tokens that starts with the begin-of-sequence token.
-        """
+        """Tokenize the prompt for a picture or a video."""
         before, after = (tokenize(piece) for piece in PROMPT.format(subject, subject).split("<|image|>"))
         return Question((*before, IMAGE_TOKEN, *after[1:]))
 

@@ -22,11 +22,6 @@ Box = tuple[int, int, int, int]
 def compose_reference_frame(picture: Picture, composer: FrameComposer, output_size: int) -> Image:
     """Compose the frame that shows the picture without motion, with its own face instead of a rendered one.
 
-    Args:
-        picture: animated picture.
-        composer: composer of the video.
-        output_size: side of rendered crops, pixels.
-
     Returns:
         Frame in the size of the video, uint8 RGB (height, width, 3).
     """

@@ -36,9 +36,6 @@ class Soundtrack:
 def read_soundtrack(path: Path) -> Soundtrack:
     """Compute the features of the first sound stream of a file; holds a few seconds of samples.
 
-    Args:
-        path: file with sound.
-
     Raises:
         InputError: see `stream_audio`.
     """

@@ -41,9 +41,6 @@ def stream_video_sound(path: Path) -> Iterator[Samples]:
     Sound that starts later than the picture is preceded by silence, so that it stays in sync, unlike in
     `joyvasa.media.audio.stream_audio`.
 
-    Args:
-        path: file with a sound stream that ffmpeg can read.
-
     Yields:
         Blocks of samples, 16 kHz mono, shape (n,).
 

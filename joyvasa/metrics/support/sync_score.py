@@ -41,12 +41,7 @@ class ShiftDistances:
         self._waiting: tuple[Tensor, Tensor] | None = None
 
     def add(self, lips: Tensor, sound: Tensor) -> None:
-        """Add the next embeddings.
-
-        Args:
-            lips: lip embeddings, shape (n, embedding).
-            sound: sound embeddings, same shape and device.
-        """
+        """Add the next embeddings of lips and sound, shape (n, embedding), on one device."""
         if self._waiting is None:
             self._waiting = lips, F.pad(sound, (0, 0, self._max_shift, 0))
         else:

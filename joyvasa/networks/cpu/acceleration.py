@@ -41,16 +41,10 @@ FAST_LAYERS: Mapping[type[nn.Module], Mapping[str, type[nn.Module]]] = {
 
 
 def accelerate(network: Network) -> Network:
-    """Replace modules of a loaded network by faster ones, in place, for inference.
+    """Replace modules of a loaded network in eval mode by faster ones, in place; return it.
 
     Results differ only by float rounding; weights and state-dict keys do not change. On other devices, in reduced
     precision and for unsuitable sizes, a fast module uses the original computation if that is faster.
-
-    Args:
-        network: network in eval mode; may have no such modules.
-
-    Returns:
-        The same network.
     """
     for module in network.modules():
         original = type(module)

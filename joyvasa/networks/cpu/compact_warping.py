@@ -89,11 +89,7 @@ class WarpedFrame:
 
 
 class CompactWarper:
-    """`CompactWarping` for one frame at a time; weights are copied.
-
-    Args:
-        network: network in eval mode.
-    """
+    """`CompactWarping` for one frame at a time; weights are copied."""
 
     def __init__(self, network: CompactWarping) -> None:
         entry = fold(network.pyramid.enter)

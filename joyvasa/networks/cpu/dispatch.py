@@ -7,13 +7,10 @@ from torch import Tensor
 
 
 def use_cpu_kernel(*tensors: Tensor) -> bool:
-    """Return whether an operation runs on the CPU, in float32 and without gradients.
+    """Return whether an operation on inputs and parameters runs on the CPU, in float32 and without gradients.
 
     Algorithms with fewer multiplications are faster only in this case: GPUs have their own algorithms, and half
     precision loses too many digits.
-
-    Args:
-        *tensors: inputs and parameters of the operation.
     """
     if torch.is_autocast_enabled("cpu") or (
         torch.is_grad_enabled() and any(tensor.requires_grad for tensor in tensors)

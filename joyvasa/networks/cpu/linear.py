@@ -15,13 +15,7 @@ MIN_ROWS = 64  # with fewer rows MKL is as fast
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Apply `torch.nn.functional.linear` by the fastest library.
-
-    Args:
-        x: input, shape (..., inputs).
-        weight: weight, shape (outputs, inputs).
-        bias: bias, shape (outputs,).
-    """
+    """Apply `torch.nn.functional.linear` by the fastest library."""
     if _use_onednn(x, weight):
         return torch.ops.mkldnn._linear_pointwise(x, weight, bias, "none", [], "")
     return F.linear(x, weight, bias)

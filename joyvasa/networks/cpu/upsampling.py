@@ -22,14 +22,10 @@ _END = ((1.0, 1.0, 0.0), (0.0, 0.0, 1.0))  # here the second tap is on the next 
 
 
 def phase_kernels(weight: Tensor, factor: int) -> Tensor:
-    """Return the kernels for the small map, one per phase.
+    """Return the kernels for the small map, one per phase: (phases * phases * outputs, inputs, ..., 2, 2).
 
-    Args:
-        weight: kernels for the large map, shape (outputs, inputs, ..., 3, 3).
-        factor: upsampling factor, at least 2.
-
-    Returns:
-        Kernels, shape (phases * phases * outputs, inputs, ..., 2, 2), phase along the height first.
+    Phases along the height come first. `weight` are those for the large map, (outputs, inputs, ..., 3, 3); `factor`, by
+    which it is larger, is at least 2.
     """
     taps = weight.new_tensor((_START, _END) if factor == 2 else (_START, _INSIDE, _END))
     with full_precision(weight):  # sums of weights lose digits in half precision

@@ -43,15 +43,7 @@ def conv3x3(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 def conv3x3_each(x: Tensor, *layers: tuple[Tensor, Tensor | None]) -> list[Tensor]:
-    """Apply `conv3x3` with several kernels to one input, which is transformed only once.
-
-    Args:
-        x: map or volume, as in `conv3x3`.
-        *layers: weight and bias of each convolution.
-
-    Returns:
-        Result of each convolution.
-    """
+    """Apply `conv3x3` with several kernels, each with its bias, to one input, which is transformed only once."""
     weights = [weight for weight, _ in layers]
     tensors = [tensor for layer in layers for tensor in layer if tensor is not None]
     if is_worth_transforming(x, weights) and use_cpu_kernel(x, *tensors):

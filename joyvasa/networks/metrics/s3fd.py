@@ -120,10 +120,10 @@ class S3fd(nn.Module):
 
 
 def prior_boxes(cells: list[tuple[int, int]], height: int, width: int) -> Tensor:
-    """Return one box per cell of each level, row by row.
+    """Return one box per cell of each level, finest first and row by row.
 
     Args:
-        cells: rows and columns of each level, finest first.
+        cells: rows and columns of each level.
         height: height of the network input in pixels.
         width: width of the network input in pixels.
 

@@ -48,26 +48,20 @@ class SyncNet(nn.Module):
         self.netcnnlip = _lip_layers(config.lip_channels)
 
     def embed_lips(self, frames: Tensor) -> Tensor:
-        """Embed every five consecutive frames.
+        """Embed every five consecutive frames; embedding i belongs to frames i to i + 4, shape (batch, n - 4, 1024).
 
         Args:
             frames: BGR face crops in [0, 255], cropped as in the protocol, shape (batch, 3, n, 224, 224), n at least 5.
-
-        Returns:
-            Embeddings, shape (batch, n - 4, 1024); embedding i belongs to frames i to i + 4.
         """
         x = self.netcnnlip(frames)  # (B, 512, n - 4, 1, 1)
         x = x.flatten(2).transpose(1, 2)  # (B, n - 4, 512)
         return self.netfclip(x.flatten(0, 1)).unflatten(0, x.shape[:2])
 
     def embed_sound(self, coefficients: Tensor) -> Tensor:
-        """Embed 0.2 seconds of audio.
+        """Embed 0.2 seconds of sound, shape (batch, 1024).
 
         Args:
             coefficients: coefficients of `joyvasa.metrics.support.sound_windows`, shape (batch, 1, 13, 20).
-
-        Returns:
-            Embeddings, shape (batch, 1024).
         """
         return self.netfcaud(self.netcnnaud(coefficients).flatten(1))
 

@@ -99,14 +99,9 @@ class WindowAttention(nn.Module):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:
-        """Attend within windows.
+        """Attend within windows; `x` are features of the patches, (B * windows, patches, channels).
 
-        Args:
-            x: features of the patches, shape (B * windows, patches, channels).
-            mask: mask added to the logits, shape (windows, patches, patches); None for no mask.
-
-        Returns:
-            Features, shape of `x`.
+        `mask` is added to the logits, (windows, patches, patches); None for no mask.
         """
         query, key, value = self.qkv(x).unflatten(-1, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B w, heads, p, d)
         bias = self.relative_position_bias_table.t()[:, self.relative_position_index][None]  # (1, heads, p, p)
@@ -140,15 +135,7 @@ class SwinBlock(nn.Module):
         self.mlp = FeedForward(channels)
 
     def forward(self, x: Tensor, windows: WindowLayout) -> Tensor:
-        """Apply the block.
-
-        Args:
-            x: features of the patches, shape (B, height * width, channels).
-            windows: layout of the windows.
-
-        Returns:
-            Features, shape of `x`.
-        """
+        """Apply the block to features of the patches, (B, height * width, channels)."""
         y = self.norm1(x.index_select(1, windows.patches)).index_fill(1, windows.empty, 0)
         y = self.attn(y.view(-1, windows.size, y.shape[-1]), windows.mask).view_as(y)
         return apply_in_slices(self._feed_forward, x + y.index_select(1, windows.slots))

@@ -154,10 +154,6 @@ class Xpose(nn.Module):
 def box_proposals(shapes: Shapes, *, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return one box per cell.
 
-    Args:
-        shapes: height and width of each level.
-        device: device of the result.
-
     Returns:
         Logits of center x, center y, width and height, infinite for invalid boxes, shape (N, 4); and the valid boxes,
         shape (N,), bool.

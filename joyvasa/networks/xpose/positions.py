@@ -35,16 +35,9 @@ def sine_encoding(values: Tensor, *, dim: int, temperature: float) -> Tensor:
 
 
 def map_encoding(height: int, width: int, *, dim: int, device: torch.device) -> Tensor:
-    """Return the position encodings of the cells of a feature map.
+    """Return the position encodings of the cells of a feature map, row by row, (height * width, dim).
 
-    Args:
-        height: number of rows.
-        width: number of columns.
-        dim: width of the encoding; the first half encodes y, the second x.
-        device: device of the result.
-
-    Returns:
-        Encodings, shape (height * width, dim), row by row.
+    The first half of each encodes y, the second x.
     """
     # As in the published code, cells are counted from 1 and the quotient is slightly below 1.
     y, x = ((torch.arange(size, device=device) + 1) / (size + 1e-6) for size in (height, width))
@@ -55,14 +48,11 @@ def map_encoding(height: int, width: int, *, dim: int, device: torch.device) -> 
 
 
 def box_encoding(boxes: Tensor, *, dim: int) -> Tensor:
-    """Return the position encodings of boxes.
+    """Return the position encodings of boxes in the order y, x, width, height, shape (..., 4 * dim).
 
     Args:
         boxes: center x, center y, width and height in [0, 1], shape (..., 4).
         dim: even width of the encoding of one number.
-
-    Returns:
-        Encodings in the order y, x, width, height, shape (..., 4 * dim).
     """
     ordered = torch.stack([boxes[..., axis] for axis in (1, 0, 2, 3)], dim=-1)
     return sine_encoding(ordered, dim=dim, temperature=BOX_TEMPERATURE).flatten(-2)
@@ -75,14 +65,9 @@ def logit(values: Tensor) -> Tensor:
 
 
 def cell_centers(shapes: Shapes, *, device: torch.device) -> Tensor:
-    """Return the centers of the cells of all levels.
+    """Return the centers of the cells of all levels, x and y in [0, 1], shape (cells, 2).
 
-    Args:
-        shapes: height and width of each level.
-        device: device of the result.
-
-    Returns:
-        Centers, x and y in [0, 1], level by level and row by row, shape (cells, 2).
+    Levels, of which `shapes` has height and width, follow each other, each row by row.
     """
     levels = []
     for height, width in shapes:

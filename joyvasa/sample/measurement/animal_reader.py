@@ -42,11 +42,7 @@ class AnimalReadings:
 
 
 class AnimalReader:
-    """Reads animals in videos.
-
-    Args:
-        extractor: M of animals.
-    """
+    """Reads animals in videos."""
 
     def __init__(self, extractor: AnimalMotionExtractor) -> None:
         self._extractor = extractor

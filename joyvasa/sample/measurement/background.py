@@ -64,25 +64,14 @@ def find_background(subject: Subject, models: Models, reader: FaceReader) -> Bac
 
 
 def background_mask(person: np.ndarray) -> np.ndarray:
-    """Return where a picture shows neither a person nor its close surroundings, bool (H, W).
-
-    Args:
-        person: person mask (H, W), 0 to 1.
-    """
+    """Return where a picture shows neither a person nor its close surroundings, from the person mask (H, W), 0 to 1."""
     diameter = 2 * int(MARGIN * len(person)) + 1
     near = cv2.dilate(person.astype(np.float32), cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (diameter, diameter)))
     return near < MAX_PERSON
 
 
 def background_rows(videos: Sequence[MeasuredVideo], models: Models, reader: FaceReader, folder: Path) -> list[Row]:
-    """Return means over all videos, with equal weights.
-
-    Args:
-        videos: generated videos.
-        models: models of the bundle.
-        reader: reader with the person segmentation.
-        folder: folder for encoded still pictures.
-    """
+    """Return means over all videos, with equal weights."""
     motions: dict[str, float] = {}
     ratios: dict[str, float] = {}
     encoded: dict[str, float] = {}

@@ -35,12 +35,7 @@ class EyeOpenings:
 
 
 def blink_rows(videos: Sequence[MeasuredVideo], reader: FaceReader) -> list[Row]:
-    """Return the figures over all videos together.
-
-    Args:
-        videos: generated videos with readings.
-        reader: reader of the portraits' open and shut eyes.
-    """
+    """Return the figures over all videos together."""
     deep_count, deep_frames, deep_videos, low_count, n_frames = 0, 0, 0, 0, 0
     lowest: dict[str, float] = {}
     for video in videos:

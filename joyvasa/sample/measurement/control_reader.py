@@ -51,9 +51,6 @@ class FaceReadings:
 class ControlReader:
     """Reads faces in videos.
 
-    Args:
-        extractor: M of the compact networks.
-
     Raises:
         EnvironmentFault: `extra_missing`.
     """
@@ -62,12 +59,9 @@ class ControlReader:
         self._extractor, self._mesh, self._lids = extractor, FaceMeshDetector(), LidReader()
 
     def read(self, video: Path, picture: Picture, *, pasted: bool) -> FaceReadings:
-        """Read the face of a video.
+        """Read the face of a video of a picture with the crop of the face.
 
-        Args:
-            video: path of the video.
-            picture: picture with the crop of the face.
-            pasted: whether the video shows the picture; otherwise it shows the crop.
+        `pasted` states whether the video shows the picture; otherwise it shows the crop.
         """
         return self.read_crops(read_face_crops(video, picture, pasted=pasted))
 

@@ -26,9 +26,6 @@ class Reading:
 class FaceReader:
     """Reads faces with the face mesh, the iris network and the person segmentation.
 
-    Args:
-        mean: mean head, see `mean_head`.
-
     Raises:
         EnvironmentFault: `extra_missing`.
     """
@@ -46,13 +43,7 @@ class FaceReader:
         return float(self._lids.read_openings(image, points).max())
 
     def read_video(self, path: Path, box: np.ndarray, *, frames_per_second: float) -> Reading:
-        """Track and read the face of a video.
-
-        Args:
-            path: path of the video.
-            box: box of the face in the first frame.
-            frames_per_second: rate of the readings.
-        """
+        """Track and read the face of a video, given its box in the first frame."""
         mouth: list[float] = []
         lids: list[float] = []
         for image, points in self.mesh.track(stream_frames(path, frames_per_second=frames_per_second), box):

@@ -52,9 +52,6 @@ def pooled_correlation(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     """Return the correlation of two signals over several videos, after subtracting their means per video.
 
     Videos are thus weighted by the variation of their signals; a still mouth, whose signals are noise, hardly counts.
-
-    Args:
-        pairs: both signals of each video, shape (n,) each.
     """
     centerd = [(a - a.mean(), b - b.mean()) for a, b in pairs]
     a, b = (np.concatenate(side) for side in zip(*centerd, strict=True))

@@ -18,9 +18,6 @@ MAX_OPENING = 0.32  # opening of the mouth in a loud open vowel, in eye distance
 class PoseRenderer:
     """Renders portraits with a bundle of the compact family.
 
-    Args:
-        models: models of the bundle.
-
     Raises:
         ModelError: `bundle_unsuitable`.
     """

@@ -42,32 +42,21 @@ def correlation_near_zero(opening: np.ndarray, level: np.ndarray) -> float:
 def closed_level(opening: np.ndarray) -> float:
     """Return the opening up to which the lips of this face count as closed, at most `CLOSED_LIPS`.
 
-    Args:
-        opening: opening of the mouth in a whole video with pauses, shape (n,).
+    `opening` is that of the mouth in a whole video with pauses, shape (n,).
     """
     valid = opening[np.isfinite(opening)]
     return min(CLOSED_LIPS, float(np.percentile(valid, 5)) + CLOSED_MARGIN) if len(valid) else CLOSED_LIPS
 
 
 def closed_share(opening: np.ndarray, spans: Spans) -> float:
-    """Return the share of speech sounds during which the lips meet, or up to `MAX_LAG` frames before or after.
-
-    Args:
-        opening: opening of the mouth, shape (n,).
-        spans: time spans of the sounds.
-    """
+    """Return the share of speech sounds during which the lips meet, or up to `MAX_LAG` frames before or after."""
     slices = (_frames(start, end, len(opening), MAX_LAG) for start, end in spans)
     lowest = [_minimum(opening[frames]) for frames in slices if frames]
     return float(np.mean(np.array(lowest) <= closed_level(opening))) if lowest else float("nan")
 
 
 def opened_share(opening: np.ndarray, spans: Spans) -> float:
-    """Return the share of speech sounds during which the lips part.
-
-    Args:
-        opening: opening of the mouth, shape (n,).
-        spans: time spans of the sounds.
-    """
+    """Return the share of speech sounds during which the lips part."""
     limit = closed_level(opening)
     parted = [
         bool((opening[frames] > limit).any())
@@ -89,21 +78,14 @@ def mean_during(opening: np.ndarray, spans: Spans) -> float:
 def count_blinks(lids: np.ndarray, *, shut: float = CLOSED_LIDS) -> int:
     """Count how often eyes shut and open again.
 
-    Args:
-        lids: opening of the eye that is further open, relative to the open eye, shape (n,).
-        shut: opening below which an eye counts as shut.
+    `lids` is the opening of the eye that is further open, relative to the open eye, (n,); below `shut` it is shut.
     """
     lengths, ends = find_closings(np.nan_to_num(lids, nan=1.0) < shut)
     return int(((lengths <= MAX_BLINK_FRAMES) & (ends < len(lids))).sum())
 
 
 def flicker_ratio(differences: np.ndarray, still_differences: np.ndarray) -> float:
-    """Return the mean difference of neighboring frames relative to that of an encoded still picture.
-
-    Args:
-        differences: mean absolute difference of each pair of frames, shape (n,).
-        still_differences: the same for the still picture.
-    """
+    """Return the mean difference of neighboring frames relative to that of an encoded still picture."""
     still = float(np.mean(still_differences))
     return float(np.mean(differences)) / still if still > 0 else float("nan")
 

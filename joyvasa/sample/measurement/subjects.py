@@ -50,12 +50,7 @@ class Subject:
 
 
 def find_subjects(models: Models, paths: Sequence[Path]) -> tuple[list[Subject], list[str]]:
-    """Return the subjects, and the names of pictures in which no face was detected.
-
-    Args:
-        models: models of the bundle.
-        paths: paths of pictures.
-    """
+    """Return the subjects, and the names of pictures in which no face was detected."""
     subjects, rejected = [], []
     for path in paths:
         try:

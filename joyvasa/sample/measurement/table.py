@@ -74,17 +74,7 @@ def mean_row(
     inputs: str,
     worst: Any,
 ) -> Row:
-    """Return the row of a mean over inputs, with the worst input in its note.
-
-    Args:
-        name: see `Row`.
-        what: see `Row`.
-        values: value of each input; NaN is ignored.
-        unit: see `Row`.
-        bar: see `Row`.
-        inputs: kind of the inputs, in the plural.
-        worst: `min` or `max`.
-    """
+    """Return the row of the mean of the finite values, with the worst input, by `min` or `max`, in its note."""
     finite = {key: value for key, value in values.items() if math.isfinite(value)}
     if not finite:
         return Row(name, what, missing=NO_VALUES)
@@ -94,13 +84,7 @@ def mean_row(
 
 
 def write_table(folder: Path, rows: Sequence[Row], about: Mapping[str, Any]) -> None:
-    """Write `quality.json` and `quality.md`.
-
-    Args:
-        folder: folder of both files.
-        rows: rows in order.
-        about: description of bundle, machine and inputs; strings, numbers and lists of them.
-    """
+    """Write `quality.json` and `quality.md`."""
     entries = [asdict(row) | {"bar": str(row.bar) if row.bar else None, "holds": row.holds} for row in rows]
     content = json.dumps({"about": dict(about), "rows": entries}, indent=2, ensure_ascii=False, allow_nan=False)
     (folder / "quality.json").write_text(content + "\n", encoding="utf-8")

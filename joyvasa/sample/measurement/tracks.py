@@ -46,11 +46,6 @@ class Track:
 def read_track(path: Path, models: Models, reader: FaceReader) -> Track | None:
     """Return the face of a video; None if the detector or the teacher does not find one throughout.
 
-    Args:
-        path: path of the video.
-        models: models with the detector and the motion extractor.
-        reader: reader of the teacher's meshes.
-
     Raises:
         InputError: see `stream_frames`.
     """

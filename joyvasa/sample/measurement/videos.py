@@ -36,13 +36,7 @@ class MeasuredVideo:
 
 
 class VideoMaker:
-    """Generates videos and reads them.
-
-    Args:
-        animator: animator of the bundle.
-        reader: reader of the teacher.
-        folder: folder for the videos.
-    """
+    """Generates videos and reads them."""
 
     def __init__(self, animator: Animator, reader: FaceReader, folder: Path) -> None:
         self._animator, self._reader, self._folder = animator, reader, folder
@@ -61,12 +55,7 @@ class VideoMaker:
 
 
 def choose_pairs(n_portraits: int, n_recordings: int) -> list[tuple[int, int]]:
-    """Return pairs of portrait and recording: each portrait once, then some of them with the next recording.
-
-    Args:
-        n_portraits: number of portraits; only the first `MAX_PORTRAITS` are used.
-        n_recordings: number of recordings.
-    """
+    """Return pairs of portrait and recording: at most `MAX_PORTRAITS`, then some with the next recording."""
     n_portraits = min(n_portraits, MAX_PORTRAITS)
     if not n_portraits or not n_recordings:
         return []
@@ -100,12 +89,7 @@ def write_sound(path: Path, samples: np.ndarray) -> Path:
 
 
 def speed_row(videos: Sequence[MeasuredVideo], load: float) -> Row:
-    """Return the median speed of all videos but the first.
-
-    Args:
-        videos: generated videos.
-        load: load average of the machine before the measurement.
-    """
+    """Return the median speed of all videos but the first; `load` is the load average of the machine before."""
     name, description = "frames_per_second", "Speed of the whole chain, from the picture's file to the video's"
     speeds = [video.frames_per_second for video in videos if video.frames_per_second]
     if not speeds:

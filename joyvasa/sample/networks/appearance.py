@@ -35,13 +35,6 @@ class CompactAppearance(nn.Module):
         )
 
     def forward(self, image: Tensor) -> Tensor:
-        """Compute the feature.
-
-        Args:
-            image: RGB image in [0, 1], shape (B, 3, H, W).
-
-        Returns:
-            Feature, shape (B, 48 + channels, H / 4, W / 4): the pixels, then learned features.
-        """
+        """Map RGB in [0, 1], (B, 3, H, W), to its pixels, then learned features, (B, 48 + channels, H / 4, W / 4)."""
         features = self.features(pixel_unshuffle(image, 2) * 2 - 1)  # (B, 12, H/2, W/2) -> (B, C, H/4, W/4)
         return torch.cat([pixel_unshuffle(image, FOLD), features], 1)

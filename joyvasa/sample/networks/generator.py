@@ -44,14 +44,7 @@ class CompactGenerator(nn.Module):
         nn.init.constant_(self.paint.bias[12:], INITIAL_BRUSH_BIAS)  # type: ignore[index]
 
     def forward(self, feature: Tensor) -> Tensor:
-        """Generate the image.
-
-        Args:
-            feature: `out` of the warping module, shape (B, channels + 48, N, N).
-
-        Returns:
-            RGB image in [0, 1], shape (B, 3, 4N, 4N).
-        """
+        """Map `out` of the warping module, (B, channels + 48, N, N), to an RGB image in [0, 1], (B, 3, 4N, 4N)."""
         return self.forward_layers(feature)[0]
 
     def forward_layers(self, feature: Tensor) -> tuple[Tensor, Tensor, Tensor]:

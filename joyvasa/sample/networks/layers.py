@@ -100,15 +100,9 @@ def pixel_centers(size: int, device: torch.device) -> Tensor:
 
 
 def gaussian_heatmaps(points: Tensor, size: int, sigma: float) -> Tensor:
-    """Return a map per point with a Gaussian of height 1.
+    """Return a map per point with a Gaussian of height 1, shape (B, K, size, size), channels last.
 
-    Args:
-        points: points, x and y in [-1, 1], shape (B, K, 2 or 3).
-        size: side of the maps in pixels.
-        sigma: standard deviation in the unit of the points.
-
-    Returns:
-        Maps, shape (B, K, size, size), channels last.
+    Points, (B, K, 2 or 3), have x and y in [-1, 1]; `sigma` is the standard deviation in the same unit.
     """
     axis = pixel_centers(size, points.device)[0, :, :1]
     x = torch.exp(-((axis - points[:, None, :, 0]) ** 2) / (2 * sigma**2))  # (B, size, K)
@@ -117,14 +111,6 @@ def gaussian_heatmaps(points: Tensor, size: int, sigma: float) -> Tensor:
 
 
 def sample_at(image: Tensor, positions: Tensor) -> Tensor:
-    """Sample an image bilinearly, with border padding.
-
-    Args:
-        image: image, shape (1 or B, C, H, W).
-        positions: x and y in [-1, 1], shape (B, h, w, 2).
-
-    Returns:
-        Samples, shape (B, C, h, w).
-    """
+    """Sample an image, (1 or B, C, H, W), bilinearly, with border padding, at x and y in [-1, 1], (B, h, w, 2)."""
     images = image.expand(len(positions), -1, -1, -1)
     return F.grid_sample(images, positions, align_corners=False, padding_mode="border")

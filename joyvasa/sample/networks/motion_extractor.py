@@ -78,14 +78,9 @@ class KeypointFinder(nn.Module):
         self.eye = PatchPoints(len(RIGHT_LIDS), config.patch_widths)
 
     def forward(self, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Detect keypoints.
+        """Detect keypoints, x and y in [-1, 1], z in the same unit, (B, keypoints, 3), in RGB in [0, 1], (B, 3, H, W).
 
-        Args:
-            image: RGB image in [0, 1], shape (B, 3, H, W).
-
-        Returns:
-            Keypoints, x and y in [-1, 1], z in the same unit, shape (B, keypoints, 3); and the keypoints before the
-            refinement of lips and lids.
+        The second result are the keypoints before the refinement of lips and lids.
         """
         x = self.pyramid(self.reduce(self.enter(pixel_unshuffle(image, 2) * 2 - 1)))  # (B, C, H/4, W/4)
         with full_precision(x):

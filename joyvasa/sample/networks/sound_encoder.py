@@ -133,9 +133,6 @@ def mel_filterbank(bands: int) -> Tensor:
     """Return triangular filters, evenly spaced on the mel scale, shape (SPECTRUM / 2 + 1, bands).
 
     The scale is 2595 log10(1 + f / 700) (D. O'Shaughnessy, 1987, "Speech communication").
-
-    Args:
-        bands: number of filters.
     """
     lowest, highest = (2595 * torch.log10(torch.tensor(1 + f / 700)) for f in (LOWEST_HZ, HIGHEST_HZ))
     edges = 700 * (10 ** (torch.linspace(float(lowest), float(highest), bands + 2) / 2595) - 1)

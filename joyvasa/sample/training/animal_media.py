@@ -65,9 +65,6 @@ def annotated_points(picture: Path) -> np.ndarray | None:
 def load_animals(folder: Path) -> list[AnimalPicture]:
     """Read the annotated pictures that a folder has.
 
-    Args:
-        folder: folder of the pictures, with the file names of `animal_points.yaml`.
-
     Raises:
         InputError: `no_animals` if there is none.
     """

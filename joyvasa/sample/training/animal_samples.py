@@ -39,13 +39,7 @@ class SceneFace:
 
 
 class AnimalSampler:
-    """Sampler of pictures with known landmarks.
-
-    Args:
-        animals: annotated pictures.
-        portraits: portraits of people, the background of scenes.
-        seed: seed of all random choices.
-    """
+    """Sampler of pictures with known landmarks."""
 
     def __init__(self, animals: Sequence[AnimalPicture], portraits: Sequence[TrainingPortrait], *, seed: int) -> None:
         self._r = np.random.default_rng(seed)

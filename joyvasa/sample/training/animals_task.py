@@ -64,11 +64,6 @@ class AnimalsTask(TrainingTask):
     """Task whose loss compares landmarks in windows, and position, size and direction of faces in scenes.
 
     Batch norm of the backbone keeps its statistics, which come from a million photographs.
-
-    Args:
-        animals: annotated pictures.
-        portraits: portraits of people, as backgrounds.
-        backbone: see `load_backbone`.
     """
 
     name = "animals"

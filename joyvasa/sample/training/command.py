@@ -9,11 +9,7 @@ from joyvasa.errors import JoyvasaError
 
 
 def run_command(command: Callable[[], object]) -> None:
-    """Run a command line; an error that the user can fix is printed as one sentence, with exit code 1.
-
-    Args:
-        command: a typer application, or a function that runs one.
-    """
+    """Run a command line; an error that the user can fix is printed as one sentence, with exit code 1."""
     try:
         command()
     except JoyvasaError as error:

@@ -60,10 +60,6 @@ class FaceBasis:
 class Corpus:
     """Generator of clips of synthetic speakers.
 
-    Args:
-        basis: motion of the face.
-        seed: seed of all random choices.
-
     Raises:
         EnvironmentFault: `program_missing`.
     """

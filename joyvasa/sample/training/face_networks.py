@@ -54,9 +54,6 @@ def convert_network(name: str, folder: Path) -> Path:
 def read_weights(content: bytes) -> Iterator[np.ndarray]:
     """Read kernels, biases and slopes from a `.tflite` file.
 
-    Args:
-        content: bytes of the file.
-
     Yields:
         Arrays in the layout of PyTorch, in the order of the operators; for each output in turn, those of the operators
         that only it and later outputs need.

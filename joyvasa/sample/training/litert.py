@@ -19,10 +19,6 @@ REQUIREMENTS = {
 def find_network_file(package: str, path: str) -> Path:
     """Return the path of a network file of a package.
 
-    Args:
-        package: name of the package, a key of `REQUIREMENTS`.
-        path: path of the file within it.
-
     Raises:
         EnvironmentFault: `extra_missing`.
     """
@@ -39,9 +35,6 @@ def find_network_file(package: str, path: str) -> Path:
 
 def load_litert_network(content: bytes) -> Any:
     """Load a network that runs on one thread.
-
-    Args:
-        content: bytes of the `.tflite` file.
 
     Returns:
         An `ai_edge_litert.interpreter.Interpreter` with its tensors allocated.

@@ -23,12 +23,7 @@ JAW = 3 * LIPS.index(INNER_LOWER_LIP) + 1  # index of the opening of the mouth i
 
 
 class SoundsTask(TrainingTask):
-    """Predict lip motion from encoder features with a linear layer.
-
-    Args:
-        files: data set of `write_speech_dataset`.
-        config: sizes of the encoder.
-    """
+    """Predict lip motion from encoder features with a linear layer."""
 
     name = "sounds"
 

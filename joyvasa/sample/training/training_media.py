@@ -97,12 +97,7 @@ def crop_image(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 
 
 class TrainingMedia:
-    """Portraits and videos for training.
-
-    Args:
-        media: folder with `portraits/` and `videos/`.
-        cache: folder for the meshes and masks.
-    """
+    """Portraits and videos for training."""
 
     def __init__(self, media: Path, cache: Path) -> None:
         self._media, self._cache = media, cache

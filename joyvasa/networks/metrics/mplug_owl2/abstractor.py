@@ -13,13 +13,7 @@ MLP_NORM_EPSILON = 1e-6
 
 
 class VisualAbstractor(nn.Module):
-    """Learned queries that attend to themselves and to the patches.
-
-    Args:
-        config: sizes.
-        patches_per_side: number of patches along a side of the image.
-        outputs: width of the language model.
-    """
+    """Learned queries that attend to themselves and to the patches."""
 
     def __init__(self, config: AbstractorConfig, patches_per_side: int, outputs: int) -> None:
         super().__init__()
@@ -31,13 +25,9 @@ class VisualAbstractor(nn.Module):
         self.visual_fc = nn.Linear(config.hidden_size, outputs)
 
     def forward(self, features: Tensor) -> Tensor:
-        """Condense patch features.
+        """Condense the output of the vision transformer, (batch, 1025, 1024), to tokens, (batch, 65, 4096).
 
-        Args:
-            features: output of the vision transformer, shape (batch, 1025, 1024).
-
-        Returns:
-            Tokens, shape (batch, 65, 4096): the queries, then an end-of-image token.
+        The tokens are the queries, then an end-of-image token.
         """
         x = self.query_embeds.expand(len(features), -1, -1)
         for layer in self.encoder["layers"]:  # type: ignore[union-attr]

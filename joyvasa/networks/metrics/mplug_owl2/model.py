@@ -30,13 +30,9 @@ class MplugOwl2(nn.Module):
         return self.config.abstractor.num_learnable_queries + 1
 
     def encode_images(self, images: Tensor) -> Tensor:
-        """Encode images as tokens of the language model.
+        """Encode images with the normalization of CLIP as tokens of the language model.
 
-        Args:
-            images: images with the normalization of CLIP, shape (batch, 3, 448, 448).
-
-        Returns:
-            Tokens, shape (batch, 65, 4096).
+        Images have shape (batch, 3, 448, 448), tokens (batch, 65, 4096).
         """
         return self.model.visual_abstractor(self.model.vision_model(images))
 

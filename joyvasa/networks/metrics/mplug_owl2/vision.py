@@ -21,13 +21,9 @@ class VisionTransformer(nn.Module):
         self.post_layernorm = nn.LayerNorm(config.hidden_size, eps=EPSILON)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Encode images.
+        """Encode images with the normalization of CLIP, (batch, 3, 448, 448), as features, (batch, 1025, 1024).
 
-        Args:
-            images: images with the normalization of CLIP, shape (batch, 3, 448, 448).
-
-        Returns:
-            Features, shape (batch, 1025, 1024): the class token, then the patches row by row.
+        The features are the class token, then the patches row by row.
         """
         return self.post_layernorm(self.encoder(self.embeddings(images)))
 
