@@ -28,13 +28,9 @@ MAX_SHOWN = 200  # characters of a setting, or of a message of the YAML parser
 
 
 def ranged(default: float | None, low: float, high: float, unit: str) -> Any:
-    """Declare a numeric option with its range; the JSON Schema of the options states range and unit.
+    """Declare a numeric option with its range and unit, which the JSON Schema of the options states.
 
-    Args:
-        default: default value; None if the option may be null.
-        low: smallest value.
-        high: largest value.
-        unit: unit of the value.
+    The default is None if the option may be null.
     """
     return field(default=default, metadata={"ge": low, "le": high, "json_schema_extra": {"unit": unit}})
 

@@ -52,12 +52,9 @@ class FetchPlan:
 
 
 def plan_fetch(bundle: Bundle, roles: Iterable[str], *, commercial_only: bool = False) -> FetchPlan:
-    """Determine which files are missing or invalid.
+    """Determine which files of roles of a bundle are missing or invalid.
 
-    Args:
-        bundle: bundle to fetch.
-        roles: names of roles.
-        commercial_only: whether to refuse weights whose license does not clearly permit commercial use.
+    `commercial_only` refuses weights whose license does not clearly permit commercial use.
 
     Raises:
         ModelError: a role is not part of the bundle.

@@ -150,10 +150,7 @@ def choose_batch_size(device: torch.device) -> int:
 def _shrink(image: Image, limits: tuple[int, int], preferred: float) -> tuple[Image, float]:
     """Scale a picture to an input of a network; return it, padded to a multiple of 32 pixels, and its scale.
 
-    Args:
-        image: uint8 RGB (height, width, 3).
-        limits: range of the longer side of the input, pixels.
-        preferred: scale within these limits.
+    `limits` is the range of the longer side of the input in pixels; within it, the scale is `preferred`.
     """
     height, width = image.shape[:2]
     low, high = limits

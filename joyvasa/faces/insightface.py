@@ -157,12 +157,7 @@ def prepare_landmarks_input(image: Image, landmarks: FloatArray) -> tuple[FloatA
 def decode_landmarks(output: FloatArray, to_original: FloatArray) -> FloatArray:
     """Decode the third output of the network, 406 coordinates in the crop, 0 to 1.
 
-    Args:
-        output: output of the network.
-        to_original: matrix returned by `prepare_landmarks_input`.
-
-    Returns:
-        Landmarks, float32 (203, 2), pixels of the picture.
+    `to_original` is the matrix of `prepare_landmarks_input`; the landmarks are float32 (203, 2), pixels of the picture.
     """
     return transform_points(output.reshape(203, 2) * SIDE, to_original)
 

@@ -120,12 +120,9 @@ def compute_face_square(
 
 
 def compute_crop_matrix(square: Square, size: int, *, rotate: bool = True) -> NDArray[np.float32]:
-    """Compute the matrix that maps pixels of the picture to pixels of the crop, float32 (3, 3).
+    """Compute the matrix that maps pixels of the picture to pixels of the crop of a square, float32 (3, 3).
 
-    Args:
-        square: square in the picture.
-        size: side of the crop, pixels.
-        rotate: whether to follow the angle of the square.
+    The crop has sides of `size` pixels; `rotate` states whether it follows the angle of the square.
 
     Raises:
         InputError: the side of the square is not positive.

@@ -32,9 +32,7 @@ class DecoderLog:
     def parse(cls, lines: Iterable[str], rate: int) -> DecoderLog:
         """Read the messages of ffmpeg at the level `verbose`, with the filter of the clock `file` in use.
 
-        Args:
-            lines: messages.
-            rate: samples per second of the stream.
+        `rate` is the number of samples per second of the stream.
         """
         late_s, n_silent, n_streams = 0.0, 0, 0
         stated_s: float | None = None

@@ -123,12 +123,7 @@ def audio_stream(path: Path, clock: Clock) -> Any:
 
 
 def compile_command(output: Any, *, overwrite: bool = False, log_level: str = "error") -> list[str]:
-    """Return the command line for an output of the package `ffmpeg`.
-
-    Args:
-        output: output node.
-        overwrite: whether to replace an existing file.
-        log_level: level of ffmpeg's messages.
+    """Return the command line for an output node of the package `ffmpeg`; `overwrite` replaces an existing file.
 
     Raises:
         EnvironmentFault: `ffmpeg_missing`.

@@ -53,15 +53,7 @@ _END_MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Image:
-    """Read a picture file.
-
-    Args:
-        path: picture file; its format is detected from the content.
-        max_pixels: see `decode_image`.
-        min_side: see `decode_image`.
-
-    Returns:
-        Picture, uint8 RGB (height, width, 3).
+    """Read a picture file, uint8 RGB (height, width, 3), of any format of `decode_image`, which explains the limits.
 
     Raises:
         InputError: `image_missing`, `image_unreadable`, `image_too_large` (also if the file exceeds 512 MiB), or raised

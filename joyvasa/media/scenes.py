@@ -28,10 +28,7 @@ class FrameMeter:
         self._still = 0
 
     def measure(self, frame: Image) -> tuple[float, int]:
-        """Measure the next frame.
-
-        Args:
-            frame: RGB, uint8, shape (height, width, 3).
+        """Compare a frame, uint8 RGB (height, width, 3), with the previous ones.
 
         Returns:
             Difference to the previous frame, 0 to 255, and the number of frames since something moved.

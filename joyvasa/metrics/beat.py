@@ -102,12 +102,7 @@ def _neighborhoods(values: np.ndarray, reach: int) -> np.ndarray:
 
 
 def beat_alignment(motion: np.ndarray, sound: np.ndarray) -> float | None:
-    """Compute the beat alignment, or None if one of the two has no beat.
-
-    Args:
-        motion: frames of the motion's beats, sorted.
-        sound: frames of the sound's beats.
-    """
+    """Compute the beat alignment of the frames of the beats of motion and sound, sorted; None if one has no beat."""
     if not len(motion) or not len(sound):
         return None
     after = np.searchsorted(motion, sound)

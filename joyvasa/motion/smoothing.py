@@ -95,12 +95,8 @@ def _trailing(values: np.ndarray, n_frames: int) -> np.ndarray:
 def kalman_smooth(values: np.ndarray, process_variance: float, observation_variance: float) -> np.ndarray:
     """Apply the Kalman smoother of a random walk with observation noise (Rauch, Tung and Striebel 1965).
 
-    All coordinates share a scalar variance, so gains are scalars. The initial state is the first frame with variance 1.
-
-    Args:
-        values: series, shape (T, ...), float64.
-        process_variance: variance of a step of the walk.
-        observation_variance: variance of the noise.
+    All coordinates of the series, float64 (T, ...), share the variances of a step and of the noise, so gains are
+    scalars. The initial state is the first frame with variance 1.
     """
     filtered, variances = np.empty_like(values), np.empty(len(values))
     mean, variance = values[0], 1.0

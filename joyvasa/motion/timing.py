@@ -10,17 +10,10 @@ from joyvasa.motion.sequence import MotionSequence
 
 
 def resample_motion(motion: MotionSequence, frames_per_second: float) -> MotionSequence:
-    """Resample a motion to another frame rate at the same speed.
+    """Resample a motion of at least one frame to another frame rate at the same speed.
 
     Frame i of the result corresponds to time i / frames_per_second and is interpolated linearly between two frames,
-    angles along the shorter arc. The duration changes by at most half a frame.
-
-    Args:
-        motion: motion of at least one frame.
-        frames_per_second: new frame rate.
-
-    Returns:
-        The resampled motion, or `motion` itself if the rate is the same.
+    angles along the shorter arc. The duration changes by at most half a frame. A motion of this rate stays.
     """
     if motion.frames_per_second == frames_per_second:
         return motion

@@ -62,11 +62,7 @@ def beta_schedule(mode: ScheduleMode, n_steps: int) -> Tensor:
 
 
 class DiffusionSchedule(nn.Module):
-    """Schedule of T steps. Entry t of each buffer belongs to step t; entry 0 is clean motion.
-
-    Args:
-        n_steps: number of steps, T.
-        mode: shape of the schedule.
+    """Schedule of T = `n_steps` steps. Entry t of each buffer belongs to step t; entry 0 is clean motion.
 
     Raises:
         ConfigError: see `beta_schedule`.

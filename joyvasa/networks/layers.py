@@ -18,14 +18,7 @@ def full_precision(tensor: Tensor) -> torch.autocast:
 
 
 class ConvBlock(nn.Module):
-    """Convolution (kernel 3, padding 1), batch norm and leaky ReLU.
-
-    Args:
-        inputs: number of input channels.
-        outputs: number of output channels.
-        dimensions: 2 for images, 3 for volumes.
-        slope: negative slope of the activation; 0 gives a ReLU.
-    """
+    """Convolution (kernel 3, padding 1), batch norm and leaky ReLU with a negative slope, for 2 or 3 dimensions."""
 
     def __init__(self, inputs: int, outputs: int, *, dimensions: int, slope: float = 0.0) -> None:
         super().__init__()

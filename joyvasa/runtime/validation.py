@@ -42,13 +42,7 @@ EXPECTED = {
 
 
 def explain_validation_error(error: ValidationError, content: object, *, root: str) -> list[str]:
-    """Return one sentence per invalid entry.
-
-    Args:
-        error: exception of pydantic.
-        content: content that was validated.
-        root: name of the content as a whole.
-    """
+    """Return one sentence per invalid entry of a content that pydantic validated; `root` names the whole content."""
     # Pydantic reports an error per union member; they belong to one entry, and the deepest path is the best match.
     entries: dict[tuple[str, ...], list[tuple[tuple[str, ...], ErrorDetails]]] = {}
     for item in error.errors():

@@ -154,11 +154,9 @@ def absolute_difference(a: Tensor, b: Tensor) -> Tensor:
 
 
 def compute_masked_mean(values: Tensor, mask: Tensor) -> Tensor:
-    """Compute the mean over the frames of a mask and all their numbers; 0 if the mask is empty.
+    """Compute the mean over all numbers of values, (B, frames, numbers), in the frames of a mask, (B, frames), bool.
 
-    Args:
-        values: shape (B, frames, numbers).
-        mask: shape (B, frames), bool.
+    It is 0 if the mask is empty.
     """
     per_frame = torch.where(mask, values.mean(dim=-1), 0)
     return per_frame.sum() / mask.sum().clamp(min=1)

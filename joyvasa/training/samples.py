@@ -186,26 +186,14 @@ def normalize_motion(motion: MotionSequence, template: MotionTemplate, size: int
 
 
 def repeat_to_length(audio: Tensor, motion: Tensor, sizes: MotionGeneratorConfig) -> tuple[Tensor, Tensor]:
-    """Double a clip until it is long enough for two windows.
-
-    Args:
-        audio: sound, shape (samples,).
-        motion: normalized motion, shape (T, D).
-        sizes: sizes of the network.
-    """
+    """Double a clip, sound (samples,) and normalized motion (T, D), until it is long enough for two windows."""
     while len(motion) < WINDOWS * sizes.n_motions + EXTRA_FRAMES:
         audio, motion = torch.cat([audio, audio]), torch.cat([motion, motion])
     return audio, motion
 
 
 def cut_windows(audio: Tensor, motion: Tensor, start: int, sizes: MotionGeneratorConfig) -> tuple[Tensor, Tensor]:
-    """Cut two consecutive windows from a clip.
-
-    Args:
-        audio: sound, shape (samples,).
-        motion: normalized motion, shape (T, D).
-        start: number of the first frame.
-        sizes: sizes of the network.
+    """Cut two consecutive windows from a clip, sound (samples,) and normalized motion (T, D), starting at a frame.
 
     Returns:
         Sound, shape (2, S), and motion, shape (2, n, D).

@@ -124,16 +124,9 @@ def smooth_squares(boxes: FloatArray) -> tuple[FloatArray, FloatArray, FloatArra
 
 
 def crop_face(frame: Image, half_side: float, x: float, y: float) -> Image:
-    """Crop a face: 2.8 half sides wide, from one half side above the center to 1.8 below.
+    """Crop a face: 2.8 half sides wide, from one half side above the center to 1.8 below, gray outside the frame.
 
-    Args:
-        frame: frame, uint8 (height, width, 3).
-        half_side: half side of the box, pixels.
-        x: horizontal center, pixels.
-        y: vertical center, pixels.
-
-    Returns:
-        Face crop, uint8 (224, 224, 3), gray outside the frame.
+    The frame is uint8 (height, width, 3), the crop (224, 224, 3); half side and center of the box are in pixels.
     """
     # syncnet_python rounds coordinates down in a frame with a gray border.
     border = int(half_side * (1 + 2 * CROP_MARGIN))

@@ -76,15 +76,9 @@ class SoundWindows:
             remaining = remaining - dropped if dropped else 0
 
     def next_windows(self, count: int) -> NDArray[np.float32]:
-        """Return the next windows.
+        """Return the coefficients of the next windows, shape (n, 13, 20); none if `count` < 1.
 
-        As in syncnet_python, the last complete window is dropped.
-
-        Args:
-            count: maximum number of windows.
-
-        Returns:
-            Coefficients, shape (n, 13, 20); fewer than `count` at the end of the sound, none if `count` < 1.
+        There are fewer than `count` at the end of the sound. As in syncnet_python, the last complete window is dropped.
         """
         if count <= 0:
             return np.zeros((0, COEFFICIENTS, WINDOW_COLUMNS), np.float32)

@@ -25,12 +25,9 @@ class SyncScore:
 
 
 class ShiftDistances:
-    """Running mean of the distance between lips and sound for each shift.
+    """Running mean of the distance between lips and sound for each shift of up to `max_shift` frames either way.
 
     The protocol pads the sound with zeros, which makes scores of short clips less reliable.
-
-    Args:
-        max_shift: maximum shift in either direction, frames.
     """
 
     def __init__(self, max_shift: int = MAX_SHIFT) -> None:

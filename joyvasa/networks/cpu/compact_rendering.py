@@ -43,14 +43,7 @@ class CompactPainter:
         self._teeth = FoldedConv.from_layers(network.teeth, relu=False)
 
     def paint(self, portrait: CompactPortrait, driving: Tensor, warped: WarpedFrame, box: Box) -> None:
-        """Paint a box of cells of a warped frame, in place.
-
-        Args:
-            portrait: portrait.
-            driving: driving keypoints, shape (1, keypoints, 3).
-            warped: warped frame.
-            box: cells to paint.
-        """
+        """Paint a box of cells of a warped frame, in place; the driving keypoints have shape (1, keypoints, 3)."""
         outer = box.grow(PAINT_CONTEXT, portrait.side)
         pixels = outer.cut(warped.pixels, FOLD)
         with full_precision(driving):
@@ -86,11 +79,9 @@ class CompactPainter:
 
 
 class CompactRendering:
-    """Warping module and generator of the compact networks in one call, for inference on CPUs; weights are copied.
+    """Warping module and generator of the compact networks, in eval mode, in one call for inference on CPUs.
 
-    Args:
-        warping: warping module in eval mode.
-        generator: generator in eval mode.
+    Their weights are copied.
     """
 
     def __init__(self, warping: CompactWarping, generator: CompactGenerator) -> None:

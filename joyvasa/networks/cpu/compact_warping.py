@@ -32,11 +32,7 @@ USUAL_MOTION = 0.15  # with keypoints that move by more, everything is refined
 
 
 class Grids:
-    """Positions of pixels, which depend on the size of the feature only.
-
-    Args:
-        n: side of the feature in cells.
-    """
+    """Positions of pixels, which depend only on n, the side of the feature in cells."""
 
     def __init__(self, n: int) -> None:
         device = torch.device("cpu")
@@ -145,13 +141,7 @@ class CompactWarper:
         return replace(portrait, movable=box)
 
     def warp(self, portrait: CompactPortrait, driving: Tensor, needed: Box) -> WarpedFrame:
-        """Warp the portrait.
-
-        Args:
-            portrait: portrait.
-            driving: driving keypoints, shape (1, keypoints, 3).
-            needed: cells for which all results are needed.
-        """
+        """Warp the portrait to driving keypoints, (1, keypoints, 3), with all results for the cells of `needed`."""
         n = portrait.side
         box = portrait.movable if portrait.movable.empty else portrait.movable.grow(MOVING_MARGIN, n)
         if float((driving - portrait.source)[..., :2].abs().max()) > USUAL_MOTION:

@@ -17,14 +17,9 @@ class TensorCache:
         self._value: Tensor | None = None
 
     def get(self, sources: tuple[Tensor, ...], compute: Callable[[], Tensor], *, options: Hashable = None) -> Tensor:
-        """Return the cached tensor, or compute it.
+        """Return the cached tensor, or compute it; it depends on the source tensors and the options.
 
         It is not cached if gradients are required, because it is then part of the graph.
-
-        Args:
-            sources: tensors that the value depends on.
-            compute: function that computes the value.
-            options: other values that it depends on.
         """
         # Inference tensors have no version counter.
         if any(source.is_inference() or source.is_meta for source in sources):

@@ -20,12 +20,7 @@ def to_channels_last(network: nn.Module) -> nn.Module:
 class SameConv2d(nn.Conv2d):
     """Convolution with TensorFlow's padding `SAME`: of an odd total, the larger part is at the right and bottom.
 
-    Args:
-        inputs: number of input channels.
-        outputs: number of output channels.
-        kernel: side of the kernel.
-        stride: stride; height and width of the input must be multiples of it.
-        groups: number of groups; `inputs` for a depthwise convolution.
+    Height and width of the input must be multiples of the stride.
     """
 
     def __init__(self, inputs: int, outputs: int, kernel: int, *, stride: int = 1, groups: int = 1) -> None:

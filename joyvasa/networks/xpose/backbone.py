@@ -202,13 +202,9 @@ class SwinTransformer(nn.Module):
             self.add_module(f"norm{stage}", nn.LayerNorm(config.backbone_width << stage))
 
     def forward(self, image: Tensor) -> list[Tensor]:
-        """Compute feature maps.
+        """Map images, (B, 3, height, width), to one map per stage, (B, channels, rows, columns).
 
-        Args:
-            image: image, shape (B, 3, height, width).
-
-        Returns:
-            One map per stage, shape (B, channels, rows, columns): strides 8, 16, 32 and 192, 384, 768 channels.
+        The maps have strides 8, 16, 32 and 192, 384, 768 channels.
         """
         x = self.patch_embed(image)  # (B, height / 4, width / 4, 96)
 

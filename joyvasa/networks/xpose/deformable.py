@@ -15,14 +15,7 @@ from joyvasa.networks.xpose.positions import Shapes
 
 
 class DeformableAttention(nn.Module):
-    """Attention in which each head samples a few points around the position of a query in every level.
-
-    Args:
-        dim: width of queries and values.
-        heads: number of attention heads.
-        levels: number of feature maps.
-        points: samples per head and level.
-    """
+    """Attention in which each head samples a few points around the position of a query in every level."""
 
     def __init__(self, dim: int, *, heads: int, levels: int, points: int) -> None:
         super().__init__()

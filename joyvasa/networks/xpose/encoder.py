@@ -20,12 +20,7 @@ class BiAttention(nn.Module):
     """Attention between cells and text tokens that uses the same logits in both directions.
 
     There are thousands of cells and few tokens, so the linear projections of the cells are applied to the tokens' side
-    of each product instead.
-
-    Args:
-        dim: width of cells and tokens.
-        inner_dim: total width of all heads.
-        heads: number of attention heads.
+    of each product instead. `inner_dim` is the total width of all heads.
     """
 
     def __init__(self, dim: int, *, inner_dim: int, heads: int) -> None:

@@ -11,13 +11,7 @@ from torch import Tensor, nn
 
 
 class ConvNormRelu(nn.Sequential):
-    """3x3 convolution, batch norm and ReLU.
-
-    Args:
-        inputs: number of input channels.
-        outputs: number of output channels.
-        stride: stride of the convolution.
-    """
+    """3x3 convolution, batch norm and ReLU."""
 
     def __init__(self, inputs: int, outputs: int, *, stride: int = 1) -> None:
         super().__init__(

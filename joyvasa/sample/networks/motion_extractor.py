@@ -126,10 +126,7 @@ class HeadModel(nn.Module):
         self.register_buffer("opening", torch.zeros(KEYPOINTS, 3))
 
     def forward(self, points: Tensor) -> dict[str, Tensor]:
-        """Compute the heads of a motion extractor.
-
-        Args:
-            points: keypoints, shape (B, keypoints, 3).
+        """Compute the heads of a motion extractor from keypoints, (B, keypoints, 3).
 
         Returns:
             Tensors, float32: `pitch`, `yaw`, `roll` (B, 1) in degrees; `t` (B, 3); `exp` (B, 3 * keypoints); `scale`

@@ -49,13 +49,7 @@ class CompactSoundEncoderConfig(NetworkConfig):
 
 
 class TemporalBlock(nn.Module):
-    """Depthwise convolution in time and two linear layers, with a shortcut (ConvNeXt, Liu et al. 2022).
-
-    Args:
-        width: number of channels.
-        kernel: kernel size of the convolution in frames.
-        dilation: dilation of the convolution.
-    """
+    """Depthwise convolution over frames and two linear layers, with a shortcut (ConvNeXt, Liu et al. 2022)."""
 
     def __init__(self, width: int, kernel: int, dilation: int) -> None:
         super().__init__()

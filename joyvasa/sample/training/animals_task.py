@@ -34,15 +34,9 @@ FINE_LANDMARKS = [4, 5, 6, 7, 8]  # nose and mouth have double weight
 
 
 def draw_face_maps(faces: Sequence[SceneFace], size: int) -> np.ndarray:
-    """Return the targets of the head that finds faces.
+    """Return the targets of the head that finds faces in a scene, float32 (7, size, size).
 
-    Args:
-        faces: faces of the scene.
-        size: side of the maps.
-
-    Returns:
-        float32 (7, size, size): probability of a center, then offset, log size and direction as in `FACE_MAPS`, then
-        the weight of these.
+    They are the probability of a center, offset, log size and direction as in `FACE_MAPS`, and the weight of these.
     """
     maps = np.zeros((7, size, size), np.float32)
     y, x = np.mgrid[:size, :size] + 0.5

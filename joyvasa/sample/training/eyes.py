@@ -61,15 +61,9 @@ class EnlargedEyes:
 
 
 def blank_eyes(picture: Array, head: Head, *, carved: float) -> Array:
-    """Return a portrait with eyeballs in the color of its skin, as in statues.
+    """Return a portrait, uint8 RGB (size, size, 3), with eyeballs in the color of its skin, as in statues.
 
-    Args:
-        picture: uint8 RGB (size, size, 3).
-        head: head of the portrait.
-        carved: how much of iris and pupil remains visible as shading, 0 to 1.
-
-    Returns:
-        uint8 RGB, (size, size, 3).
+    `carved` is how much of iris and pupil remains visible as shading, 0 to 1.
     """
     result = picture.astype(np.float32)
     for upper, lower in load_mesh_points().eyes:

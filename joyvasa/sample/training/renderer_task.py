@@ -108,11 +108,8 @@ class RendererTask(TrainingTask):
     ) -> dict[str, Tensor]:
         """Return the outputs of W with noisy keypoints.
 
-        Args:
-            source: portraits, shape (B, 3, SIZE, SIZE), in [0, 1].
-            source_points: exact keypoints, shape (B, keypoints, 3).
-            target_points: exact keypoints, shape (B, keypoints, 3).
-            noise: factor on the keypoint noise.
+        Portraits have shape (B, 3, SIZE, SIZE), in [0, 1], exact keypoints (B, keypoints, 3); `noise` is the factor on
+        their noise.
         """
         error = noise * self._keypoint_errors(source, source_points)
         deviation = noise * POINT_NOISE
