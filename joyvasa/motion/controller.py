@@ -49,7 +49,6 @@ class MotionController:
         self._controls = controls
         self._layout = layout
         self._neutral = _neutral_expression(layout, template)
-        self._by_network = lips_by_network
         self._turn = layout.turn if layout and not animal else {}
         self._offset = _sum_offsets(controls, layout, opens_mouth=not lips_by_network)
 

@@ -101,7 +101,6 @@ class Head:
         depth = self.face[:, 2]
         self.face[:, 2] = np.where(depth < FLAT_FROM, depth, FLAT_FROM + (depth - FLAT_FROM) * FLATTENING)
         self.gap = float((self.face[points.inner_lower_lip] - self.face[points.inner_upper_lip])[1])
-        self.eyes_open = np.array([(self.face[lower[4]] - self.face[upper[4]])[1] for upper, lower in points.eyes])
         self._lower_lids = [self.face[lower[4]].copy() for _, lower in points.eyes]
         for upper, lower in points.eyes:
             self.face[upper[1:-1], 1] -= LID_RIM
