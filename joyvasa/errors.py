@@ -56,7 +56,7 @@ def escape_unprintable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def first_line(error: BaseException) -> str:
+def first_line(error: BaseException | str) -> str:
     """Return the first line of the message of an error, or its type if it has no message."""
     return next((line for line in str(error).splitlines() if line.strip()), type(error).__name__)
 

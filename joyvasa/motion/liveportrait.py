@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from joyvasa.errors import first_line
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.runtime.array_pickle import as_array, load_array_pickle
 
@@ -53,8 +54,7 @@ def read_npz(path: Path, max_bytes: int) -> dict[str, np.ndarray]:
         raise
     # Damaged archives raise almost any error inside zipfile, zlib and numpy.
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:120]
-        raise ValueError(f"cannot be read as a NumPy archive ({reason})") from None
+        raise ValueError(f"cannot be read as a NumPy archive ({first_line(error)[:120]})") from None
     return arrays
 
 

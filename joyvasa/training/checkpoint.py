@@ -18,7 +18,7 @@ from typing import Any
 
 from torch import Tensor
 
-from joyvasa.errors import ModelError
+from joyvasa.errors import ModelError, first_line
 from joyvasa.runtime.parsing import parse_json
 from joyvasa.training.file_store import FileStore
 
@@ -121,10 +121,10 @@ class Checkpoints:
         return progress
 
     def _damaged(self, step: int, error: BaseException) -> ModelError:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
         return ModelError(
             "checkpoint_damaged",
-            f"{self.files.location(_path(step))}: cannot be read ({reason}): remove it to resume from the previous one",
+            f"{self.files.location(_path(step))}: cannot be read ({first_line(error)[:160]}): remove it to resume from "
+            "the previous one",
         )
 
 

@@ -51,7 +51,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
 
-from joyvasa.errors import InputError
+from joyvasa.errors import InputError, first_line
 from joyvasa.networks.speech_encoder import SAMPLE_RATE
 from joyvasa.runtime.parsing import parse_json, parse_yaml
 from joyvasa.training.clips import SPLITS, ClipRecord
@@ -263,7 +263,7 @@ def _fingerprint(rows: list[dict[str, Any]], statistics: Mapping[str, np.ndarray
 
 def damaged_dataset_error(where: str, error: BaseException | str) -> InputError:
     """Build the error for a file that is not part of a data set."""
-    reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+    reason = first_line(error)[:160]
     return InputError("dataset_invalid", f"{where}: not part of a data set ({reason}): prepare the data set again")
 
 

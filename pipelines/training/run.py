@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import yaml
 
 from joyvasa.config import config_from_dict, config_to_dict
-from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError
+from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError, first_line
 from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
@@ -111,7 +111,7 @@ def read_training_run(storage: Storage) -> TrainingRun:
         config = config_from_dict(TrainingConfig, content["config"], where=storage.location(RUN_FILE))
         return TrainingRun(dataset=content["dataset"], workers=content["workers"], config=config)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ConfigError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0][:160]
+        reason = first_line(error)[:160]
         raise InputError(
             "run_unreadable", f"{storage.location(RUN_FILE)}: cannot be read ({reason}); expected a training run"
         ) from None
