@@ -89,7 +89,7 @@ def test_floating_point_pictures_with_infinite_samples_are_refused(tmp_path, pic
 def test_pictures_with_samples_of_32_bits_are_refused(tmp_path, picture, factor):
     """Those with the numbers of 8 bits would be black."""
     Pillow.fromarray(picture[..., 0].astype(np.int32) * factor).save(tmp_path / "a.tiff")
-    with pytest.raises(InputError, match="image_unreadable: .*its samples have 32 bits"):
+    with pytest.raises(InputError, match=r"image_unreadable: .*its samples have 32 bits"):
         read_image(tmp_path / "a.tiff")
 
 
