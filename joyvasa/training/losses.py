@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn.functional import l1_loss, mse_loss
 
 from joyvasa.errors import ConfigError
 from joyvasa.motion.sequence import POSE_SIZE
 from joyvasa.networks.diffusion import Target
-
-Difference = Callable[[Tensor, Tensor], Tensor]
 
 JOINT_FRAMES = 3  # frames on each side of the joint of two windows
 EXPRESSION_TERMS = ("expression", "expression_velocity", "expression_smoothness")
@@ -87,7 +87,7 @@ def compute_loss_terms(
         Scalars by the names of `LossConfig`, and `prediction` for the whole vector.
     """
     config = config or LossConfig()
-    difference: Difference = squared_difference if config.criterion == "l2" else absolute_difference
+    difference = partial(mse_loss if config.criterion == "l2" else l1_loss, reduction="none")
     n_frames = clean.shape[1]
     before = prediction.shape[1] - n_frames
     valid = torch.arange(n_frames, device=clean.device) < end[:, None]  # (B, n)
@@ -143,16 +143,6 @@ def combine_loss_terms(
     return torch.stack(list(parts.values())).sum(), parts
 
 
-def squared_difference(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the squared difference of each number."""
-    return (a - b) ** 2
-
-
-def absolute_difference(a: Tensor, b: Tensor) -> Tensor:
-    """Compute the absolute difference of each number."""
-    return (a - b).abs()
-
-
 def compute_masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     """Compute the mean over all numbers of values, (B, frames, numbers), in the frames of a mask, (B, frames), bool.
 
@@ -166,7 +156,7 @@ def _without(frames: Tensor, pose: slice) -> Tensor:
     return torch.cat([frames[..., : pose.start], frames[..., pose.stop :]], dim=-1)
 
 
-def _transition(frames: Tensor, end: Tensor, difference: Difference) -> Tensor:
+def _transition(frames: Tensor, end: Tensor, difference: Callable[[Tensor, Tensor], Tensor]) -> Tensor:
     """Compute how much the head jerks at the joint of two windows.
 
     Args:
