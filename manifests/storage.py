@@ -119,11 +119,17 @@ class LocalStorage(Storage):
 
     def read(self, path: str) -> bytes:
         """See `Storage`."""
-        return self.path(path).read_bytes()
+        with self.open(path) as file:
+            return file.read()
 
     def open(self, path: str) -> BinaryIO:
-        """See `Storage`."""
-        return self.path(path).open("rb")
+        """See `Storage`; raise OSError if it is not a regular file, as a named pipe would block."""
+        target = self.path(path)
+        descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.close(descriptor)
+            raise OSError(errno.EINVAL, "Not a regular file", str(target))
+        return open(descriptor, "rb")
 
     def size(self, path: str) -> int | None:
         """See `Storage`."""

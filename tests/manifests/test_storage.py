@@ -122,3 +122,12 @@ def test_a_store_that_does_not_answer_is_named():
     with pytest.raises(OSError, match="Connect") as caught:
         storage.names("")
     assert caught.value.filename == "http://127.0.0.1:9/run"
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_regular_file_is_not_opened(tmp_path, make):
+    """A named pipe would block for ever."""
+    make(tmp_path / "run.yaml")
+    for read in (open_storage(tmp_path).read, open_storage(tmp_path).open):
+        with pytest.raises(OSError, match=r"Not a regular file: .*run\.yaml"):
+            read("run.yaml")
