@@ -33,6 +33,7 @@ def results(
     | `seed`, `bundle`, `licenses` | motion seed, model bundle, list of the licenses of its weights |
     | `image`, `audio`, `motion`, `input_video`, `mode`, `cfg_scale`, `priority` | values from the manifest |
     | `image_sha256`, `audio_sha256`, `motion_sha256` | hashes of the input files |
+    | `image_phash` | perceptual hash of the portrait, in which copies differ by at most 3 of 64 bits |
     | `n_faces`, `warnings`, `warning_codes` | number of faces in the portrait, warnings about it |
     | `metric_<name>`, `metric_reasons` | metrics of the video; JSON with the reasons for missing values |
     | all others | other columns of the manifest; `input_<name>` if the name is taken |

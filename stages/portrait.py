@@ -11,6 +11,7 @@ import torch
 
 from joyvasa.errors import ConfigError
 from joyvasa.faces.detection import Face
+from joyvasa.media.image import perceptual_hash
 from joyvasa.models import Models
 from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.options import AnimationConfig
@@ -74,8 +75,9 @@ class _Input:
 class PortraitStage(Stage[StageConfig]):
     """Extract the portrait in `image` of a row; in a video, follow the face.
 
-    Payload: `PortraitPayload`. Facts: `width`, `height`, `n_faces`, `warnings`, `warning_codes`, `bytes`. The result
-    depends on the content of the picture and on the options of the row for this stage, so it can be shared.
+    Payload: `PortraitPayload`. Facts: `width`, `height`, `n_faces`, `image_phash`, `warnings`, `warning_codes`,
+    `bytes`. The result depends on the content of the picture and on the options of the row for this stage, so it can
+    be shared.
 
     The stage accepts rows of one mode, that of its configuration; another instance processes the other mode.
     """
@@ -83,7 +85,7 @@ class PortraitStage(Stage[StageConfig]):
     name = "portrait"
     resources = Resources(gpu=1 / 8, workers="per_gpu")
     unit = "portrait"
-    columns: ClassVar = {"n_faces": int, **WARNING_COLUMNS}
+    columns: ClassVar = {"n_faces": int, "image_phash": str, **WARNING_COLUMNS}
 
     def setup(self) -> None:
         """Load the face detector and the networks of the portrait."""
@@ -143,6 +145,7 @@ class PortraitStage(Stage[StageConfig]):
             "width": width,
             "height": height,
             "n_faces": picture.n_faces,
+            "image_phash": perceptual_hash(picture.image),
             **warning_facts((*picture.warnings, *(source.warnings if source else ()))),
             "bytes": payload.n_bytes,
         }

@@ -51,6 +51,8 @@ _QUIET = threading.Lock()
 # Signature -> marker near the end of every complete file of the format.
 _END_MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 
+_HASHED_SIDE, _HASHED_FREQUENCIES = 32, 8  # of `perceptual_hash`
+
 
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Image:
     """Read a picture file, uint8 RGB (height, width, 3), of any format of `decode_image`, which explains the limits.
@@ -284,3 +286,18 @@ def _ends_early(data: bytes, error: Exception | None) -> bool:
     if "truncated" in str(error):
         return True
     return any(data.startswith(start) and mark not in data[-1024:] for start, mark in _END_MARKS.items())
+
+
+def perceptual_hash(image: Image) -> str:
+    """Return 64 bits, as 16 hexadecimal digits, in which scaled or compressed copies of a picture hardly differ.
+
+    The bits are signs of the lowest 8x8 frequencies of the gray picture relative to their median, the DCT based hash of
+    Zauner 2010, "Implementation and Benchmarking of Perceptual Image Hash Functions".
+
+    Args:
+        image: uint8 RGB (height, width, 3).
+    """
+    gray = cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+    small = cv2.resize(gray, (_HASHED_SIDE, _HASHED_SIDE), interpolation=cv2.INTER_AREA)
+    low = cv2.dct(small.astype(np.float32))[:_HASHED_FREQUENCIES, :_HASHED_FREQUENCIES]
+    return np.packbits(low > np.median(low)).tobytes().hex()

@@ -49,6 +49,7 @@ RESULT_FIELDS = (
     pa.field("sha256", pa.string()),
     pa.field("motion_file", pa.string()),
     pa.field("image_sha256", pa.string()),
+    pa.field("image_phash", pa.string()),
     pa.field("audio_sha256", pa.string()),
     pa.field("motion_sha256", pa.string()),
     pa.field("n_faces", pa.int32()),

@@ -45,6 +45,7 @@ class RecordOutcome:
     sha256: str | None = None  # SHA-256 of the video
     motion_file: str | None = None  # path of the saved motion within the run folder, with `save_motion`
     image_sha256: str | None = None  # SHA-256 of the portrait
+    image_phash: str | None = None  # perceptual hash of the portrait, 16 hexadecimal digits
     audio_sha256: str | None = None  # SHA-256 of the recording
     motion_sha256: str | None = None  # SHA-256 of the motion file of the row
     n_faces: int | None = None  # number of faces in the portrait; one of them is animated

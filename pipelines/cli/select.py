@@ -47,7 +47,10 @@ Disjoint = Annotated[
 ]
 Seed = Annotated[int, typer.Option("--seed", help="Seed of the splits.")]
 Distinct = Annotated[
-    bool, typer.Option("--distinct", help="Select one of several rows with the same image, audio, motion and seed.")
+    bool,
+    typer.Option(
+        "--distinct", help="Select one of several rows with the same portrait, or nearly, audio, motion and seed."
+    ),
 ]
 Per = Annotated[
     list[str] | None,

@@ -4,6 +4,7 @@ import pytest
 
 from joyvasa.animator import Animator
 from joyvasa.errors import ModelError
+from joyvasa.media.image import perceptual_hash
 from stages.base import Failed, FailureKind, Item
 from stages.config import StageConfig
 from stages.portrait import PortraitStage
@@ -120,6 +121,7 @@ def test_a_stage_accepts_only_the_mode_of_its_configuration(stage, animal_stage,
 
 def test_faces_and_warnings_are_facts(stage, animal_stage, pictures, cat):
     (outcome,) = stage.run([Item(pictures[0])])
+    assert outcome.facts["image_phash"] == perceptual_hash(outcome.payload.picture.image)
     assert (outcome.facts["n_faces"], outcome.facts["warnings"], outcome.facts["warning_codes"]) == (1, None, None)
     (outcome,) = stage.run([Item(make_record("cat", image=cat))])
     assert outcome.code == "face_not_found"

@@ -16,6 +16,7 @@ from joyvasa.errors import InputError
 from joyvasa.runtime.arrow_text import format_values
 from manifests.expressions import Condition
 from manifests.problems import safe_text
+from pipelines.runs.selection.near_duplicates import merge_near_duplicates, read_perceptual_hashes
 from pipelines.runs.selection.run_tables import RunTables
 from pipelines.runs.selection.splits import find_first_values
 
@@ -123,14 +124,18 @@ class CandidateColumns:
     rank: str | None = None  # column with the rank of rows
     # columns whose values are hashed, by name of the key; the first one that has a value counts
     keys: Mapping[str, Sequence[str]] = field(default_factory=dict)
-    distinct: Sequence[str] = ()  # columns that are hashed together; empty for none
+    # columns that are hashed together, that of the picture first; empty for none
+    distinct: Sequence[str] = ()
+    perceptual_hash: str | None = None  # column by which near duplicates of pictures are found; None for none
+    merged: Sequence[str] = ()  # names of the keys in which near duplicates of pictures have one value
 
     @property
     def names(self) -> list[str]:
         """Names of all columns, without duplicates."""
         names = [name for _, condition in self.conditions for name in condition.columns]
         names += [name for columns in self.keys.values() for name in columns]
-        return [*dict.fromkeys([*names, *self.distinct, *([self.rank] if self.rank else [])])]
+        others = [name for name in (self.perceptual_hash, self.rank) if name]
+        return [*dict.fromkeys([*names, *self.distinct, *others])]
 
 
 @dataclass
@@ -151,7 +156,8 @@ def read_candidates(
     Raises:
         InputError: `records_unreadable`.
     """
-    codes, ranks, distinct = [], [], []
+    codes, ranks, looks = [], [], []
+    distinct: list[list[np.ndarray]] = [[] for _ in columns.distinct]
     keys: dict[str, list[np.ndarray]] = {name: [] for name in columns.keys}
     n_rows = 0
     for _, table in tables.iterate(columns.names):
@@ -159,16 +165,24 @@ def read_candidates(
         ranks.append(_read_numbers(table.column(columns.rank)) if columns.rank else np.empty(0))
         for name, sources in columns.keys.items():
             keys[name].append(find_first_values(hash_values(table.column(source)) for source in sources))
-        if columns.distinct:
-            distinct.append(_combine_keys([hash_values(table.column(source)) for source in columns.distinct]))
+        for parts, source in zip(distinct, columns.distinct, strict=True):
+            parts.append(hash_values(table.column(source)))
+        if columns.perceptual_hash:
+            looks.append(read_perceptual_hashes(table.column(columns.perceptual_hash)))
         n_rows += table.num_rows
         on_rows(n_rows)
 
+    joined = {name: _join(parts) for name, parts in keys.items()}
+    inputs = [_join(parts) for parts in distinct]
+    if columns.perceptual_hash:
+        hashes = _join(looks)
+        joined |= {name: merge_near_duplicates(joined[name], hashes) for name in columns.merged}
+        inputs[:1] = [merge_near_duplicates(images, hashes) for images in inputs[:1]]
     return Candidates(
         np.concatenate([np.empty(0, np.int16), *codes]),
         np.concatenate([np.empty(0), *ranks]) if columns.rank else None,
-        {name: np.concatenate([np.empty(0, np.uint64), *parts]) for name, parts in keys.items()},
-        np.concatenate([np.empty(0, np.uint64), *distinct]),
+        joined,
+        _combine_keys(inputs) if inputs else np.empty(0, np.uint64),
     )
 
 
@@ -227,6 +241,10 @@ def _read_numbers(column: pa.ChunkedArray) -> np.ndarray:
     if is_type.is_timestamp(column.type):
         column = column.cast(pa.int64())
     return column.cast(pa.float64(), safe=False).to_numpy()
+
+
+def _join(parts: Sequence[np.ndarray]) -> np.ndarray:
+    return np.concatenate([np.empty(0, np.uint64), *parts])
 
 
 def _combine_keys(parts: Sequence[np.ndarray]) -> np.ndarray:

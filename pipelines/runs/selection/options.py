@@ -15,6 +15,7 @@ from manifests.run.outcome import STATUSES
 from pipelines.runs.selection.splits import check_shares
 
 PORTRAIT, RECORDING = "portrait", "recording"
+PERCEPTUAL_HASH = "image_phash"  # column by which copies of a portrait, scaled or compressed, count as one
 CONTENTS = {PORTRAIT: ("image_sha256", "image"), RECORDING: ("audio_sha256", "audio")}
 """Columns that identify a portrait and a recording; the first that has a value counts."""
 SAME_INPUTS = ("image_sha256", "audio_sha256", "motion_sha256", "seed")  # columns that rows with one video share

@@ -26,7 +26,7 @@ from pipelines.runs.selection.candidates import (
     find_repeated,
     read_candidates,
 )
-from pipelines.runs.selection.options import CONTENTS, SAME_INPUTS, SelectionOptions
+from pipelines.runs.selection.options import CONTENTS, PERCEPTUAL_HASH, PORTRAIT, SAME_INPUTS, SelectionOptions
 from pipelines.runs.selection.run_tables import RunTables, open_run_tables
 from pipelines.runs.selection.splits import NO_SPLIT, NO_VALUE, SplitAssignment, assign_splits
 
@@ -98,12 +98,16 @@ def select_from_tables(
             `records_unreadable`.
     """
     names, criteria = tables.columns, Criteria()
-    keys = [*options.per, *(options.disjoint if options.split else ())]
+    keys = {name: _find_sources(name, names) for name in (*options.per, *(options.disjoint if options.split else ()))}
+    merged = [name for name in keys if name == PORTRAIT and name not in names.schema.names]
+    hashed = PERCEPTUAL_HASH in names.schema.names and bool(merged or options.distinct)
     columns = CandidateColumns(
         conditions=add_conditions(options, names, criteria),
         rank=names.find(options.by) if options.by else None,
-        keys={name: _find_sources(name, names) for name in keys},
+        keys=keys,
         distinct=[names.find(name) for name in SAME_INPUTS] if options.distinct else (),
+        perceptual_hash=PERCEPTUAL_HASH if hashed else None,
+        merged=merged,
     )
     if columns.rank:
         check_rankable(columns.rank, tables.schema.field(columns.rank).type)

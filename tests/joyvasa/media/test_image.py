@@ -9,7 +9,8 @@ import pytest
 from PIL import Image as Pillow
 
 from joyvasa.errors import ConfigError, InputError
-from joyvasa.media.image import decode_image, read_image, resize_to_limit
+from joyvasa.media.image import decode_image, perceptual_hash, read_image, resize_to_limit
+from tests.media import EXAMPLES
 
 
 @pytest.fixture
@@ -317,3 +318,18 @@ def test_threads_do_not_change_the_settings_of_the_process(tmp_path, picture):
 def test_other_kinds_of_files_are_named_with_what_to_do(start, words):
     with pytest.raises(InputError, match=rf"image_unreadable: me: this is {words}"):
         decode_image(start + bytes(400), name="me")
+
+
+def test_perceptual_hashes_of_copies_are_closer_than_those_of_other_portraits():
+    def count_different_bits(a, b):
+        return (int(a, 16) ^ int(b, 16)).bit_count()
+
+    pictures = [read_image(EXAMPLES / name) for name in ("portrait.jpg", "portrait_2.jpg", "astronaut.jpg")]
+    hashes = [perceptual_hash(picture) for picture in pictures]
+    assert all(len(text) == 16 for text in hashes)
+    for picture, expected in zip(pictures, hashes, strict=True):
+        small = cv2.resize(picture, None, fx=0.4, fy=0.4, interpolation=cv2.INTER_AREA)
+        coded = cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 30])[1], cv2.IMREAD_COLOR)
+        for copy in (small, coded):
+            assert count_different_bits(perceptual_hash(copy), expected) <= 3
+    assert min(count_different_bits(hashes[0], other) for other in hashes[1:]) >= 10

@@ -19,7 +19,7 @@ def write_finished_run(
 
     Args:
         root: run folder.
-        rows: columns of the manifest, `status`, `seed`, and metrics by their names.
+        rows: columns of the manifest, `status`, `seed`, `image_phash`, and metrics by their names.
         shards: number of finished shards; None for all.
         shard_size: records per shard.
     """
@@ -29,10 +29,11 @@ def write_finished_run(
         row = by_id[record.id]
         if row.get("status", "ok") != "ok":
             return failed_outcome(record, status=row["status"])
-        metrics = {name: value for name, value in row.items() if name not in (*INPUTS, "seed", "status")}
+        metrics = {name: value for name, value in row.items() if name not in (*INPUTS, "seed", "status", "image_phash")}
         return dataclasses.replace(
             ok_outcome(record, **metrics),
             seed=row.get("seed", 0),
+            image_phash=row.get("image_phash"),
             image_sha256=hashlib.sha256(row["image"].encode()).hexdigest(),
             audio_sha256=hashlib.sha256(row["audio"].encode()).hexdigest(),
         )

@@ -128,6 +128,22 @@ def test_rows_with_the_same_inputs_and_seed_are_selected_once(tmp_path):
     ]
 
 
+def test_near_duplicates_of_a_portrait_count_as_that_portrait(tmp_path):
+    """A and B, B and C are copies, so A and C are copies; D differs from A in four bits, E has no hash."""
+    hashes = {"A": 0xFF00, "B": 0xFF07, "C": 0xFF3F, "D": 0xFF00 ^ 0xF << 60, "E": None}
+    rows = [
+        make_row(n, image=name, audio="one.wav", image_phash=value and f"{value:016x}", sync_c=float(n))
+        for n, (name, value) in enumerate(hashes.items())
+    ]
+    root = write_finished_run(tmp_path / "run", rows).storage.root
+    assert select_ids(tmp_path, root, distinct=True) == ["r0", "r3", "r4"]
+    assert select_ids(tmp_path, root, per={"portrait": 1}, by="sync_c") == ["r2", "r3", "r4"]
+    selection = select(root, split={"train": 0.5, "test": 0.5})
+    assert len(set(selection.split.splits[:3].tolist())) == 1
+    assert sum(count.values["portrait"] for count in selection.counts) == 3
+    assert select_ids(tmp_path, root, per={"image": 1}) == [f"r{n}" for n in range(5)]
+
+
 def test_runs_may_have_different_columns(tmp_path):
     first = write_finished_run(tmp_path / "a", [make_row(0, voice="anna", sync_c=1.0)]).storage.root
     second = write_finished_run(tmp_path / "b", [make_row(1, note="x", identity=0.5)]).storage.root
