@@ -20,7 +20,7 @@ from joyvasa.errors import InputError
 T = TypeVar("T")
 
 ManifestPath = Annotated[
-    str, typer.Argument(metavar="MANIFEST", help="Manifest in Parquet, CSV or JSON Lines, or a data set; a path or URI.")
+    str, typer.Argument(metavar="MANIFEST", help="Manifest in Parquet, CSV or JSON Lines, or a data set; path or URI.")
 ]
 Run = Annotated[str, typer.Argument(metavar="RUN", help="Run folder; a path or URI.")]
 RunOut = Annotated[str, typer.Option("--out", help="Run folder to create; a path or URI.", show_default=False)]
