@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from joyvasa.bundles.requirements import MOTION_ROLES
-from joyvasa.errors import ConfigError, InputError, ModelError
+from joyvasa.errors import InputError, ModelError
 from joyvasa.models import Models
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.motion.mixing import mix_motions
@@ -33,11 +33,7 @@ from stages.speech import SpeechPayload
 
 @dataclass(frozen=True, kw_only=True)
 class MotionConfig(StageConfig):
-    """Configuration of `MotionStage`.
-
-    Raises:
-        ConfigError: `config_invalid`.
-    """
+    """Configuration of `MotionStage`."""
 
     # whether the seed of a row that has none is derived from the content of its recording instead of its id, so that
     # all rows with that recording share one motion
@@ -45,11 +41,6 @@ class MotionConfig(StageConfig):
     # number of recordings in each network call in `strict` mode, padded with silent ones; use the batch size of the
     # stage
     strict_batch: int = 16
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.strict_batch < 1:
-            raise ConfigError("config_invalid", f"strict_batch is {self.strict_batch}; expected at least 1")
 
 
 @dataclass(frozen=True)

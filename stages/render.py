@@ -12,7 +12,7 @@ from typing import Any, ClassVar
 import numpy as np
 from torch import Tensor
 
-from joyvasa.errors import ConfigError, InputWarning, ModelError
+from joyvasa.errors import InputWarning, ModelError
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.media.video_writer import check_encoder
 from joyvasa.models import Models
@@ -36,19 +36,10 @@ MAX_QUEUED_BATCHES = 2  # rendered batches that wait for the composing thread; b
 
 @dataclass(frozen=True, kw_only=True)
 class RenderConfig(StageConfig):
-    """Configuration of `RenderStage`.
+    """Configuration of `RenderStage`."""
 
-    Raises:
-        ConfigError: `config_invalid`.
-    """
-
-    run: str = ""  # run folder; a path or URI
+    run: str  # run folder; a path or URI
     save_motion: bool = False  # whether to save each motion to a file in the run folder
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if not self.run:
-            raise ConfigError("config_invalid", "run is empty; expected the run folder, a path or URI")
 
 
 @dataclass(eq=False, kw_only=True)

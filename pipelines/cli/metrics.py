@@ -13,7 +13,7 @@ from pipelines.cli.options import AsJson
 if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
 
-app = typer.Typer(name="metrics", no_args_is_help=True, help="List the metrics of videos.")
+app = typer.Typer(no_args_is_help=True)
 
 MetricModels = Annotated[
     str, typer.Option("--models", help="Name or folder of the bundle with the weights of metrics.", metavar="BUNDLE")

@@ -73,13 +73,9 @@ def animate_command(
     )
 
 
-DESCRIPTION = "Read motion from videos and convert motion files, which can drive any portrait."
-app = typer.Typer(help=DESCRIPTION, no_args_is_help=True)
-
-
-@app.callback()
-def _group() -> None:
-    """Read motion from videos and convert motion files, which can drive any portrait."""
+app = typer.Typer(
+    help="Read motion from videos and convert motion files, which can drive any portrait.", no_args_is_help=True
+)
 
 
 @app.command("extract")

@@ -96,44 +96,29 @@ class RunsPage:
         outputs += [back, forward, page, code, sort, shown]
         quiet: dict[str, Any] = {"preprocess": False, "show_progress": "hidden", "concurrency_limit": None}
 
-        def update_on(event: Any, function: Any, **options: Any) -> None:
-            event(function, inputs, outputs, **quiet, **options)
+        def update_on(event: Any, step: int = 0, *, turn: bool = True, **options: Any) -> None:
+            event(lambda *values: self._show(values, step, turn=turn), inputs, outputs, **quiet, **options)
 
-        tab.select(self._list_runs, [run], [run, timer], **quiet).then(self._tick, inputs, outputs, **quiet)
-        refresh.click(self._list_runs, [run], [run, timer], **quiet).then(self._tick, inputs, outputs, **quiet)
-        update_on(timer.tick, self._tick)
-        update_on(run.input, self._first)
-        update_on(where.submit, self._first)
-        update_on(where.blur, self._first)
+        for event in (tab.select, refresh.click):
+            update_on(event(self._list_runs, [run], [run, timer], **quiet).then)
+        update_on(timer.tick)
+        for event in (run.input, where.submit, where.blur):
+            update_on(event, turn=False)
         for field in (text, status, code, sort, descending, view):
-            update_on(field.input, self._first, trigger_mode="always_last")
-        thresholds.expand(lambda: True, None, opened, **quiet).then(self._tick, inputs, outputs, **quiet)
-        update_on(back.click, self._back)
-        update_on(forward.click, self._forward)
+            update_on(field.input, turn=False, trigger_mode="always_last")
+        update_on(thresholds.expand(lambda: True, None, opened, **quiet).then)
+        update_on(back.click, -1)
+        update_on(forward.click, 1)
 
         act: dict[str, Any] = {"inputs": [run, marks, sort, descending, page], "trigger_mode": "multiple", **quiet}
         for part in (records, selection, sliders):
-            part.click(self._act, outputs=[marks, sort, descending, page], **act).then(
-                self._tick, inputs, outputs, **quiet
-            )
+            update_on(part.click(self._act, outputs=[marks, sort, descending, page], **act).then)
 
     def _list_runs(self, selected: Any) -> tuple[Any, Any]:
         paths = self.browser.list_paths()
         choices = [("(this folder)" if path == "." else path, path) for path in paths]
         value = selected if selected in paths else next(iter(paths), None)
         return gr.update(choices=choices, value=value), gr.update(active=True)
-
-    def _first(self, *values: Any) -> list[Any]:
-        return self._show(values, 0)
-
-    def _back(self, *values: Any) -> list[Any]:
-        return self._show(values, -1, turn=True)
-
-    def _forward(self, *values: Any) -> list[Any]:
-        return self._show(values, 1, turn=True)
-
-    def _tick(self, *values: Any) -> list[Any]:
-        return self._show(values, 0, turn=True)
 
     def _act(
         self, path: Any, marks: Any, sort: Any, descending: Any, page: Any, event: gr.EventData
@@ -145,7 +130,7 @@ class RunsPage:
             return marks, column, not descending if column == sort else False, 0
         return marks.apply(data), gr.skip(), gr.skip(), page if "tick" in data else 0
 
-    def _show(self, values: tuple[Any, ...], step: int, *, turn: bool = False) -> list[Any]:
+    def _show(self, values: tuple[Any, ...], step: int, *, turn: bool) -> list[Any]:
         """Return the parts of the tab that differ from what the browser shows.
 
         Args:

@@ -12,7 +12,7 @@ from joyvasa.runtime.parsing import parse_json
 from manifests.problems import ManifestError, safe_text
 from manifests.storage import Storage
 from pipelines.runs.export.plan import PlannedShard
-from pipelines.runs.export.source import SPLITS
+from pipelines.runs.selection.splits import SPLITS
 
 STATE = ".export"  # folder of the markers; `datasets` and the hub ignore it
 HEADER = f"{STATE}/export.json"

@@ -32,8 +32,9 @@ from pipelines.runs.export.plan import (
     PlannedShard,
     ShardTables,
 )
-from pipelines.runs.export.source import SPLITS, ExportSource, SourceRun
+from pipelines.runs.export.source import ExportSource, SourceRun
 from pipelines.runs.export.statistics import SplitStats
+from pipelines.runs.selection.splits import SPLITS
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
 RECORD_BYTES = 4096  # assumed size of a record without its media: its row and the headers of an archive

@@ -14,7 +14,7 @@ from pipelines.report.rows import ProgressCallback, ignore_progress
 from pipelines.runs.export.card import CARD
 from pipelines.runs.export.config import check_repository
 from pipelines.runs.export.markers import CHECKSUMS
-from pipelines.runs.export.source import SPLITS
+from pipelines.runs.selection.splits import SPLITS
 from stages.media import local_file
 
 COMMIT_FILES = 100  # files per commit; an interrupted upload continues after the last commit

@@ -28,7 +28,6 @@ from pipelines.runs.selection.options import SelectionOptions
 from pipelines.runs.selection.selection_files import OPTIONS
 
 BATCH_ROWS = 1024
-SPLITS = ("train", "val", "test")
 _TEXT = (lambda kind: is_type.is_string(kind) or is_type.is_null(kind)), "text"
 _NUMBER = (lambda kind: is_type.is_floating(kind) or is_type.is_integer(kind) or is_type.is_null(kind)), "numbers"
 COLUMN_TYPES = {  # checks of the columns that an export reads, if a selection has them
