@@ -15,6 +15,21 @@ from pathlib import Path
 PREFIX = "joyvasa-scratch-"  # prefix of scratch folders in the system's folder for temporary files
 
 
+def lock(handle: int, *, shared: bool = False) -> None:
+    """Lock an open file or folder; does nothing on file systems without locks, which are not swept."""
+    import fcntl  # not available on Windows, where runs are supported in WSL only
+
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_SH if shared else fcntl.LOCK_EX)
+
+
+def lock_unused(handle: int) -> None:
+    """Lock an open file or folder; raise OSError if another process has locked it, or without locks."""
+    import fcntl
+
+    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
 @contextmanager
 def scratch_folder() -> Generator[Path]:
     """Yield a new local folder, which is removed with its content when the block ends.
@@ -52,8 +67,6 @@ class SharedScratch:
     """
 
     def __init__(self, name: str) -> None:
-        import fcntl
-
         digest = hashlib.blake2b(f"{os.getuid()}:{name}".encode(), digest_size=8).hexdigest()
         self.folder = Path(tempfile.gettempdir(), f"{PREFIX}shared-{digest}")
         while True:
@@ -66,8 +79,7 @@ class SharedScratch:
             if status.st_uid != os.getuid():
                 os.close(self._handle)
                 raise PermissionError(errno.EACCES, "belongs to another user", str(self.folder))
-            with contextlib.suppress(OSError):  # file systems without locks are not swept
-                fcntl.flock(self._handle, fcntl.LOCK_SH)
+            lock(self._handle, shared=True)
             with contextlib.suppress(FileNotFoundError):
                 if os.path.samestat(status, os.stat(self.folder)):
                     return
@@ -75,18 +87,14 @@ class SharedScratch:
 
     def close(self) -> None:
         """Remove the folder, unless another process uses it."""
-        import fcntl
-
         with contextlib.suppress(OSError):
-            fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            lock_unused(self._handle)
             shutil.rmtree(self.folder, ignore_errors=True)
         os.close(self._handle)
 
 
 def sweep_scratch() -> None:
     """Remove scratch folders that killed processes of this user left on this machine."""
-    import fcntl  # not available on Windows, where runs are supported in WSL only
-
     for folder in Path(tempfile.gettempdir()).glob(f"{PREFIX}*"):
         try:
             handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
@@ -94,7 +102,7 @@ def sweep_scratch() -> None:
             continue
         try:
             if os.fstat(handle).st_uid == os.getuid():
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                lock_unused(handle)
                 shutil.rmtree(folder, ignore_errors=True)
         except OSError:  # in use
             pass
@@ -103,16 +111,13 @@ def sweep_scratch() -> None:
 
 
 def _locked_folder() -> tuple[Path, int]:
-    import fcntl
-
     while True:
         folder = Path(tempfile.mkdtemp(prefix=PREFIX))
         try:
             handle = os.open(folder, os.O_RDONLY)
         except FileNotFoundError:
             continue  # removed by another process before it was locked
-        with contextlib.suppress(OSError):  # file systems without locks are not swept
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        lock(handle)
         if folder.exists():
             return folder, handle
         os.close(handle)

@@ -15,7 +15,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from joyvasa.runtime.files import FULL_DISK
-from manifests.scratch import SharedScratch
+from manifests.scratch import SharedScratch, lock, lock_unused
 
 CACHE_BYTES = 16 << 30  # enough for the shards that are in progress on one machine
 CHECKED_SHARE = 1 / 16  # share of its size that a process adds before it looks at the size of the cache again
@@ -89,13 +89,10 @@ class MediaCache:
 
     @contextmanager
     def _locked(self, name: str) -> Generator[None]:
-        import fcntl
-
         number = hashlib.blake2b(name.encode(), digest_size=2).digest()[0] % LOCKS
         handle = os.open(self.folder / f"{LOCK}{number}", os.O_RDWR | os.O_CREAT, 0o600)
         try:
-            with contextlib.suppress(OSError):  # file systems without locks: two processes may make the same file
-                fcntl.flock(handle, fcntl.LOCK_EX)
+            lock(handle)  # without locks two processes may make the same file
             yield
         finally:
             os.close(handle)
@@ -158,11 +155,8 @@ class MediaCache:
 
 def _lock_shared(path: Path) -> int:
     """Open a file and lock it against `_remove_unused`."""
-    import fcntl
-
     handle = os.open(path, os.O_RDONLY)
-    with contextlib.suppress(OSError):  # a file system without locks
-        fcntl.flock(handle, fcntl.LOCK_SH)
+    lock(handle, shared=True)
     return handle
 
 
@@ -181,14 +175,12 @@ def _is_being_written(name: str) -> bool:
 
 def _remove_unused(path: str) -> bool:
     """Remove an entry unless a process uses it; return whether it was removed."""
-    import fcntl
-
     try:
         handle = os.open(path, os.O_RDONLY)
     except FileNotFoundError:
         return True
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock_unused(handle)
         os.unlink(path)
     except OSError:  # in use, or a file system without locks
         return False

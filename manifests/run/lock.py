@@ -97,7 +97,7 @@ class LeaseLock(RunLock):
         if holder and time.time() - float(holder.get("renewed", 0)) < self._lease_s:
             raise _locked(self._storage, json.dumps(holder).encode())
         self._write()
-        self._check()
+        check_lease(self._storage, self._token)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -113,11 +113,8 @@ class LeaseLock(RunLock):
     def renew(self) -> None:
         """See `RunLock`."""
         if time.monotonic() - self._renewed >= self._renew_s:
-            self._check()
+            check_lease(self._storage, self._token)
             self._write()
-
-    def _check(self) -> None:
-        check_lease(self._storage, self._token)
 
     def _write(self) -> None:
         self._storage.write(".lock", _holder(token=self._token, renewed=time.time()))
