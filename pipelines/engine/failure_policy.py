@@ -19,6 +19,7 @@ from typing import TypeAlias
 from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.executors.base import LossCause
+from pipelines.engine.interrupts import RunStopped
 from pipelines.engine.tasks import StageTask
 from stages.base import Failed, FailureKind
 
@@ -60,14 +61,7 @@ class Replay:
     task: StageTask
 
 
-@dataclass(frozen=True)
-class StopRun:
-    """End the run."""
-
-    failure: Failed
-
-
-Decision: TypeAlias = Retry | DeferVerdict | Reject | Replay | StopRun
+Decision: TypeAlias = Retry | DeferVerdict | Reject | Replay
 
 _AMBIGUOUS = {LossCause.DIED, LossCause.GPU}
 
@@ -88,10 +82,14 @@ class FailureRules:
         self._worker_crashes = 0
 
     def decide_on_outcome(self, task: StageTask, failed: Failed) -> Decision:
-        """Decide about a failure that a stage returned for one record; `decide_on_batch` handles out-of-memory."""
+        """Decide about a failure that a stage returned for one record; `decide_on_batch` handles out-of-memory.
+
+        Raises:
+            RunStopped: no record can succeed.
+        """
         match failed.kind:
             case FailureKind.STOP:
-                return StopRun(failed)
+                raise RunStopped(failed.code, failed.sentence)
             case FailureKind.IO:
                 if task.io_failures < self._config.io_retries:
                     delay_s = max(self._config.io_backoff_s * 2**task.io_failures, failed.retry_after_s)
@@ -105,9 +103,13 @@ class FailureRules:
                 return Reject(task, Status.QUARANTINED, failed.code, failed.sentence)
 
     def decide_on_batch(self, tasks: list[StageTask], failed: Failed, *, batch_size: int) -> list[Decision]:
-        """Decide about tasks of a batch for which the stage raised, or about those that ran out of memory."""
+        """Decide about tasks of a batch for which the stage raised, or about those that ran out of memory.
+
+        Raises:
+            RunStopped: no record can succeed.
+        """
         if failed.kind is FailureKind.STOP:
-            return [StopRun(failed)]
+            raise RunStopped(failed.code, failed.sentence)
         if len(tasks) > 1:
             return _halves(tasks)
         if batch_size > 1:

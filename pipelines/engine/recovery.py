@@ -10,15 +10,7 @@ from manifests.run.outcome import Status
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.events import Event, EventCallback, EventKind
 from pipelines.engine.executors.base import LossCause
-from pipelines.engine.failure_policy import (
-    Decision,
-    DeferVerdict,
-    FailureRules,
-    Reject,
-    Replay,
-    Retry,
-    StopRun,
-)
+from pipelines.engine.failure_policy import Decision, DeferVerdict, FailureRules, Reject, Replay, Retry
 from pipelines.engine.flow import RecordFlow
 from pipelines.engine.interrupts import RunStopped
 from pipelines.engine.pools import Batch
@@ -103,8 +95,6 @@ class Recovery:
                 case Reject(task=task, status=status, code=code, sentence=sentence, lasting=lasting):
                     self.flow.reject(task, Rejection(status, task.stage, code, sentence), lasting=lasting)
                     self._check_never_succeeded(decision)
-                case StopRun(failure=failure):
-                    raise RunStopped(failure.code, failure.sentence)
 
     def _check_never_succeeded(self, reject: Reject) -> None:
         stage = reject.task.stage

@@ -25,13 +25,7 @@ from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.formats.json_values import JsonColumns
 from pipelines.runs.export.licenses import find_license_columns
 from pipelines.runs.export.media import INPUT_COLUMNS, MEDIA_COLUMNS, MEDIA_KINDS, RowMedia
-from pipelines.runs.export.plan import (
-    MAX_FOLDER_RECORDS,
-    OWN_FIELDS,
-    ExportPlan,
-    PlannedShard,
-    ShardTables,
-)
+from pipelines.runs.export.plan import MAX_FOLDER_RECORDS, OWN_FIELDS, ExportPlan, PlannedShard, ShardTables
 from pipelines.runs.export.source import ExportSource, SourceRun
 from pipelines.runs.export.statistics import SplitStats
 from pipelines.runs.selection.splits import SPLITS
