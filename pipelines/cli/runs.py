@@ -89,11 +89,10 @@ def resume_command(run: Run, retry: Retry = None, as_json: AsJson = False) -> No
     from manifests.run.folder import MISSING, RunFolder
     from manifests.storage import open_storage
     from pipelines.runs.resume import resume_run
-    from pipelines.training.run_file import is_training_run
 
     if wrong := set(retry or ()) - {"failed", "quarantined", MISSING}:
         raise typer.BadParameter(f"{min(wrong)}: expected failed, quarantined or missing", param_hint="--retry")
-    if is_training_run(run):
+    if train.is_training_run(run):
         if retry or as_json:
             option = "--retry" if retry else "--json"
             raise typer.BadParameter(f"{run} is a training run; expected one over a manifest", param_hint=option)
@@ -136,9 +135,7 @@ def evaluate_command(
 
 def status_command(run: Run, watch: Watch = False, as_json: AsJson = False) -> None:
     """Show the progress of a running or finished run."""
-    from pipelines.training.run_file import is_training_run
-
-    is_training = is_training_run(run)
+    is_training = train.is_training_run(run)
     if watch and is_training:
         raise typer.BadParameter(f"{run} is a training run; expected one over a manifest", param_hint="--watch")
     if watch:

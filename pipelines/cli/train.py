@@ -10,6 +10,7 @@ import typer
 from pipelines.cli import STOPPED
 from pipelines.cli.options import ConfigFile, Device, Precision, Seed, Settings, merge_options
 from pipelines.cli.progress import training_progress
+from pipelines.training import RUN_FILE
 
 if TYPE_CHECKING:
     from joyvasa.training.trainer import TrainingResult
@@ -85,6 +86,13 @@ def bundle_command(
         typer.echo(f"{published}: checkpoint in the published layout")
     if bundle.synthetic:
         typer.echo(f"warning: {base} has random weights, for tests only; videos will be meaningless", err=True)
+
+
+def is_training_run(run: str) -> bool:
+    """Return whether a folder is that of a training run."""
+    from manifests.storage import open_storage
+
+    return open_storage(run).exists(RUN_FILE)
 
 
 def read_training_status(run: str) -> dict[str, int | float | None]:

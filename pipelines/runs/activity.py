@@ -16,6 +16,7 @@ from pipelines.engine.events import EventKind
 from pipelines.engine.statistics import Estimate, parse_estimate, parse_statistics
 
 TAIL_BYTES = 512 * 1024  # read from the end of the event log; a progress line has about 4 kB
+Activity = Literal["running", "finished", "stopped", "silent"]
 SILENCE_S = 100.0  # a running driver writes a line at least every 30 seconds
 
 
@@ -25,7 +26,7 @@ class RunActivity:
 
     # `running`; `finished` if every record has an outcome; `stopped` if it ended before; `silent` if its driver has not
     # written an event for `SILENCE_S`
-    kind: Literal["running", "finished", "stopped", "silent"]
+    kind: Activity
     sentence: str  # details; may be empty
     # last event with statistics since the run was started or resumed; None if there is none
     progress: Mapping[str, Any] | None
@@ -52,7 +53,7 @@ def read_activity(storage: Storage, *, pending: int, now: float | None = None) -
         if progress or event.get("event") == EventKind.RUN_STARTED:
             break
 
-    def describe(kind: Literal["running", "finished", "stopped", "silent"], sentence: str = "") -> RunActivity:
+    def describe(kind: Activity, sentence: str = "") -> RunActivity:
         return RunActivity(kind, sentence, progress)
 
     if pending <= 0:

@@ -24,7 +24,7 @@ from manifests.problems import ManifestError
 from manifests.run.lock import RunLock, create_run_lock
 from manifests.storage import Storage, open_storage
 from pipelines.engine.interrupts import handle_signals
-from pipelines.training.run_file import RUN_FILE
+from pipelines.training import RUN_FILE
 
 LAYOUT = 1
 MAX_RUN_FILE_BYTES = 1 << 20

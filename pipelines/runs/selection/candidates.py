@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,8 +34,7 @@ class Criterion:
 
     def as_dict(self) -> dict[str, Any]:
         """Return label and counts, for JSON."""
-        values = asdict(self)
-        return {name: values[name] for name in ("label", "before", "dropped", "missing")}
+        return {name: getattr(self, name) for name in ("label", "before", "dropped", "missing")}
 
 
 @dataclass
