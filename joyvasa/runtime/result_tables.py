@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TYPE_CHECKING, Any
@@ -26,6 +27,7 @@ pc: Any = pyarrow.compute  # defines its functions dynamically, which type check
 SHARDS = "shards"  # folder of a run that contains one folder per shard
 RECORDS = "records.parquet"  # outcome table of a shard
 DONE = "_done.json"  # marks a finished shard; written last
+_SHARD = re.compile(r"\d{5}|[1-9]\d{5,8}", re.ASCII)  # names that `shard_folder` gives
 SCHEMA_VERSION = "1"  # metadata entry `joyvasa.schema_version` of every table
 LOOKUPS = 16  # concurrent file lookups; each is a short request to the object store
 FILES_AT_ONCE = 64  # tables per read; bounds the memory of their footers, about 0.2 MiB each
@@ -94,14 +96,25 @@ def find_finished_tables(run: str | os.PathLike[str]) -> list[str]:
     if not store.exists(f"{root}/run.yaml"):
         raise InputError("run_missing", f"{location}: contains no run.yaml; expected a run folder: check the path")
     try:
-        names = sorted(entry.rstrip("/").rpartition("/")[2] for entry in store.ls(f"{root}/{SHARDS}", detail=False))
+        names = [entry.rstrip("/").rpartition("/")[2] for entry in store.ls(f"{root}/{SHARDS}", detail=False)]
     except FileNotFoundError:  # no shard is finished
         return []
-    shards = [f"{SHARDS}/{name}" for name in names if name.isdecimal()]
+    shards = [shard_folder(shard) for shard in parse_shards(names)]
 
     with ThreadPoolExecutor(LOOKUPS) as pool:
         finished = pool.map(lambda shard: store.exists(f"{root}/{shard}/{DONE}"), shards)
         return [f"{location}/{shard}/{RECORDS}" for shard, done in zip(shards, finished, strict=True) if done]
+
+
+def shard_folder(shard: int) -> str:
+    """Return the folder of a shard in its run."""
+    return f"{SHARDS}/{shard:05d}"
+
+
+def parse_shards(names: Iterable[str]) -> list[int]:
+    """Return the sorted numbers of shards among the names in the folder of shards; other names are skipped."""
+    numbers = (int(name) for name in names if _SHARD.fullmatch(name))
+    return sorted(numbers)
 
 
 def read_schema(files: Sequence[str]) -> pa.Schema:

@@ -22,7 +22,15 @@ from pydantic import TypeAdapter
 from joyvasa.runtime.files import PARTIAL
 from joyvasa.runtime.locations import is_remote
 from joyvasa.runtime.parsing import parse_json
-from joyvasa.runtime.result_tables import DONE, RECORDS, SHARDS, read_schema, read_table
+from joyvasa.runtime.result_tables import (
+    DONE,
+    RECORDS,
+    SHARDS,
+    parse_shards,
+    read_schema,
+    read_table,
+    shard_folder,
+)
 from manifests.problems import ManifestError, safe_text
 from manifests.record import file_stem
 from manifests.run.description import RunDescription
@@ -103,7 +111,7 @@ class RunFolder:
 
     def shard_folder(self, shard: int) -> str:
         """Return the folder of a shard."""
-        return f"{SHARDS}/{shard:05d}"
+        return shard_folder(shard)
 
     def records_path(self, shard: int) -> str:
         """Return the path of the outcome rows of a shard."""
@@ -179,7 +187,7 @@ class RunFolder:
 
     def list_started_shards(self) -> list[int]:
         """Return the numbers of the shards that have a folder, finished or not."""
-        return sorted(int(name) for name in self.storage.names(SHARDS) if name.isdecimal())
+        return parse_shards(self.storage.names(SHARDS))
 
     def read_done_markers(self) -> dict[int, DoneMarker]:
         """Return the markers of all finished shards, by number."""

@@ -286,8 +286,8 @@ def _plain(schema: pa.Schema) -> pa.Schema:
 
 
 def _floats(table: pa.Table, name: str) -> np.ndarray:
-    """Return a copy of a column as float64 with NaN for nulls."""
-    return np.array(table.column(name).cast(pa.float64()).to_numpy(), np.float64)
+    """Return a copy of a column as float64 with NaN for nulls; numbers above 2^53 are rounded."""
+    return np.array(table.column(name).cast(pa.float64(), safe=False).to_numpy(), np.float64)
 
 
 def _value_counts(column: pa.ChunkedArray) -> Iterator[tuple[Any, int]]:

@@ -1,7 +1,9 @@
 """Outcome rows of a run as a DataFrame: `joyvasa.results`."""
 
+import shutil
 import subprocess
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pandas as pd
@@ -234,3 +236,20 @@ def test_a_footer_that_contradicts_itself_does_not_end_the_process(tmp_path):
     file = table_file(tmp_path / "a.parquet", pa.table({"status": ["ok", "failed"]}))
     contradict_footer(file)
     assert run_in_child(filter_table, file) == ["ok"]
+
+
+def test_shards_are_read_in_the_order_of_their_numbers_and_other_folders_are_not():
+    names = ["100000", "99999", "00000", "00007", "0", "000001", "-1", "00000.bak", "٠٠٠٠١", "9" * 30, ".part", "1e5"]
+    assert result_tables.parse_shards(names) == [0, 7, 99999, 100000]
+    assert [result_tables.shard_folder(shard) for shard in (0, 99999, 100000)] == [
+        "shards/00000",
+        "shards/99999",
+        "shards/100000",
+    ]
+
+
+def test_copies_of_shards_under_other_names_are_not_read(run):
+    shards = Path(run.storage.root, "shards")
+    for name in ("0", "00000.bak", "000000"):
+        shutil.copytree(shards / "00000", shards / name)
+    assert joyvasa.results(run.storage.root).record_id.tolist() == [row["record_id"] for row in ROWS]

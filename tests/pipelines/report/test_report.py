@@ -1,5 +1,6 @@
 """The figures of whole reports."""
 
+import dataclasses
 import json
 import shutil
 
@@ -262,3 +263,11 @@ def test_a_description_with_other_options_is_reported(run, tmp_path, animation):
     file.write_text(yaml.safe_dump(description | {"configuration": {"animation": animation}}))
     report = build_report(str(tmp_path / "run"))
     assert yaml.safe_load(report.provenance.configuration) == {"animation": animation}
+
+
+def test_numbers_that_floating_point_rounds_are_reported(tmp_path):
+    def outcome_of_many_frames(record):
+        return dataclasses.replace(ok_outcome(record), frames=2**62)
+
+    write_run(tmp_path / "run", rows(2), outcome_of_many_frames, manifests=tmp_path)
+    assert build_report(str(tmp_path / "run")).headline
