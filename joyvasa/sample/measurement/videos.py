@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from joyvasa.animator import Animator
-from joyvasa.media.audio import SAMPLE_RATE, stream_audio
+from joyvasa.media.audio import SAMPLE_RATE, SampleReader, stream_audio
 from joyvasa.sample.measurement.face_reader import FaceReader, Reading
 from joyvasa.sample.measurement.signals import RATE
 from joyvasa.sample.measurement.subjects import Subject
@@ -69,14 +69,8 @@ def shorten_recording(recording: Path, folder: Path) -> Path:
     Raises:
         InputError: see `stream_audio`.
     """
-    limit = int(DURATION_S * SAMPLE_RATE)
-    blocks, n_samples = [], 0
-    for block in stream_audio(recording):
-        blocks.append(block)
-        n_samples += len(block)
-        if n_samples >= limit:
-            break
-    return write_sound(folder / f"{recording.stem}.wav", np.concatenate(blocks)[:limit])
+    blocks = SampleReader(stream_audio(recording)).read(int(DURATION_S * SAMPLE_RATE))
+    return write_sound(folder / f"{recording.stem}.wav", np.concatenate(list(blocks)))
 
 
 def write_sound(path: Path, samples: np.ndarray) -> Path:
