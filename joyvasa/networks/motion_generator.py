@@ -142,10 +142,6 @@ class MotionGenerator(nn.Module):
         self.denoising_net.compile(*args, mode="reduce-overhead", **options)
 
     def encode(self, waveform: Tensor) -> Tensor:
-        """Encode windows of audio; the `MotionModel` name of `audio_features`."""
-        return self.audio_features(waveform)
-
-    def audio_features(self, waveform: Tensor) -> Tensor:
         """Compute audio features at the frame rate of the motion.
 
         Args:
@@ -251,7 +247,7 @@ class MotionGenerator(nn.Module):
             ConfigError: `diffusion_steps`, `sampler_unknown`.
         """
         if audio.ndim == 2:
-            audio = self.audio_features(audio)
+            audio = self.encode(audio)
         prev_motion, prev_audio = self._with_start(len(audio), prev_motion, prev_audio)
         predict = self._predictor(audio, prev_motion, prev_audio, cfg_scale, dynamic_threshold)
 

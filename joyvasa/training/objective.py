@@ -41,7 +41,7 @@ def compute_pair_loss(
     previous_motion = batch.motion[:, 0, -before:]  # (B, P, D)
 
     with autocast(batch.audio.device, precision):
-        features = network.audio_features(audio)  # (2 B, n, dim)
+        features = network.encode(audio)  # (2 B, n, dim)
         previous_audio = _untruncated_features(network, batch, features[:n_samples].detach())[:, -before:]
         prediction = network(
             motion,
@@ -80,4 +80,4 @@ def _untruncated_features(network: MotionGenerator, batch: TrainingBatch, featur
     rows = (batch.end[:, 0] < batch.motion.shape[2]).nonzero()[:, 0]
     if not len(rows):
         return features
-    return features.index_copy(0, rows, network.audio_features(batch.audio[rows, 0]).to(features.dtype))
+    return features.index_copy(0, rows, network.encode(batch.audio[rows, 0]).to(features.dtype))

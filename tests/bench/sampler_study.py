@@ -47,7 +47,7 @@ def few_step_distance(
     """
     if audio.ndim == 2:
         with torch.no_grad():
-            audio = network.audio_features(audio)
+            audio = network.encode(audio)
 
     def sample(generator_seed: int, **options: object) -> Tensor:
         generator = torch.Generator().manual_seed(generator_seed)  # its first draw is the start

@@ -52,7 +52,7 @@ def two_windows(section):
 def features(section, network):
     """Return the audio features of both windows."""
     with torch.no_grad():
-        return [network.audio_features(window) for window in two_windows(section)]
+        return [network.encode(window) for window in two_windows(section)]
 
 
 @pytest.mark.parametrize("name", SECTIONS)

@@ -107,7 +107,7 @@ class StandIn(torch.nn.Module):
         self.start_motion_feat = section.input("standin_start")
         self.start_audio_feat = torch.zeros(1, 25, 1)
 
-    def audio_features(self, audio):
+    def encode(self, audio):
         return torch.zeros(len(audio), 100, 1)
 
     def forward(self, motion, audio, *, prev_motion, **_):

@@ -47,7 +47,7 @@ def test_one_denoising_call(form):
 def test_motion_in_all_fifty_steps(form):
     section = Section("dit")
     network = fill(build("motion_generator"), "motion_generator", form)
-    features = network.audio_features(torch.from_numpy(section.input("audio_2win"))[None, :64_000])
+    features = network.encode(torch.from_numpy(section.input("audio_2win"))[None, :64_000])
     with autocast(CPU, "bf16"):
         motion = network.sample(features, noise=section.tape("noise_full50"), cfg_scale=2.0)
     largest, mean = errors(section, "full50_motion", motion)

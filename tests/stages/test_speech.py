@@ -43,13 +43,13 @@ def test_features_equal_those_of_the_animator(stage, recordings):
 
 def test_recordings_of_a_batch_share_network_calls(stage, recordings, monkeypatch):
     calls, network = [], stage._models.motion_model
-    encode = network.audio_features
+    encode = network.encode
 
     def counted(waveform):
         calls.append(len(waveform))
         return encode(waveform)
 
-    monkeypatch.setattr(network, "audio_features", counted)
+    monkeypatch.setattr(network, "encode", counted)
     batched = payloads(stage.run([Item(record) for record in recordings]))
     assert calls == [4, 2]
     for record, payload in zip(recordings, batched, strict=True):
@@ -82,7 +82,7 @@ def test_a_row_without_audio_gets_an_empty_payload(stage):
 
 
 def test_audio_of_a_row_with_a_motion_file_is_measured_and_not_encoded(stage, recordings, monkeypatch):
-    monkeypatch.setattr(stage._models.motion_model, "audio_features", None)
+    monkeypatch.setattr(stage._models.motion_model, "encode", None)
     (outcome,) = stage.run([Item(make_record("both", audio=recordings[1].audio, motion="wave.npz"))])
     assert outcome.facts["windows"] == 0
     assert outcome.payload.plan.n_frames == 213

@@ -91,7 +91,7 @@ def test_keypoints_span_a_volume(source: tuple[Tensor, Tensor]) -> None:
 def test_motion_is_in_a_realistic_range(bundle: Bundle) -> None:
     generator = bundle.load_network("motion_generator")
     with torch.inference_mode():
-        audio = generator.audio_features(torch.randn(1, 64_000, generator=torch.Generator().manual_seed(1)) / 10)
+        audio = generator.encode(torch.randn(1, 64_000, generator=torch.Generator().manual_seed(1)) / 10)
         motion = generator.sample(audio, generator=torch.Generator().manual_seed(2))[0]
     assert motion.isfinite().all()
     assert motion.abs().max() < 2

@@ -37,7 +37,7 @@ def test_decoder_layer_equals_masked_cross_attention():
 def test_waveform_and_its_features_give_the_same_motion(network):
     waveform, noise = torch.randn(2, 12_800), torch.randn(6, 2, 20, 70)
     by_sound = network.sample(waveform, noise=noise, cfg_scale=2.0)
-    by_features = network.sample(network.audio_features(waveform), noise=noise, cfg_scale=2.0)
+    by_features = network.sample(network.encode(waveform), noise=noise, cfg_scale=2.0)
     torch.testing.assert_close(by_sound, by_features)
 
 
@@ -72,7 +72,7 @@ def test_a_half_precision_network_has_float32_inputs_and_outputs(network):
 def test_training_hides_frames_and_reaches_every_used_parameter(network):
     network = MotionGenerator(network.config).train()
     network.audio_encoder.encoder.config.layerdrop = 0.0  # transformers skips whole layers at random
-    audio = network.audio_features(torch.randn(2, 12_800))
+    audio = network.encode(torch.randn(2, 12_800))
     prediction = network(
         torch.randn(2, 20, 70),
         audio,

@@ -25,7 +25,7 @@ def test_it_replaces_hubert_in_a_motion_generator():
     sizes = {"feature_dim": 16, "decoder_layers": 1, "decoder_heads": 2, "decoder_hidden": 16, "n_motions": 20}
     network = build("motion_generator", **sizes, compact_encoder=SMALL)
     with torch.no_grad():
-        assert network.audio_features(0.1 * torch.randn(3, 20 * 640)).shape == (3, 20, 16)
+        assert network.encode(0.1 * torch.randn(3, 20 * 640)).shape == (3, 20, 16)
     assert not [name for name in network.state_dict() if "encoder.layers" in name]  # layers of HuBERT
 
 
