@@ -10,9 +10,10 @@ RUN apt-get update \
     && rm -rf /var/lib/apt/lists/*
 
 # Compiled to byte code here, since the user of the image cannot write it.
-COPY requirements-gpu.lock /opt/joyvasa/
+COPY requirements-gpu.lock requirements-extras.lock /opt/joyvasa/
 RUN pip install --no-cache-dir uv==0.13.9 \
-    && uv pip install --system --no-cache --compile-bytecode --no-deps --requirements /opt/joyvasa/requirements-gpu.lock
+    && uv pip install --system --no-cache --compile-bytecode --no-deps \
+        --requirements /opt/joyvasa/requirements-gpu.lock --requirements /opt/joyvasa/requirements-extras.lock
 
 COPY pyproject.toml README.md LICENSE /opt/joyvasa/
 COPY joyvasa /opt/joyvasa/joyvasa

@@ -6,15 +6,22 @@ PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 MEDIA ?= ../shared/media
 UV := $(BIN)/uv pip install --quiet --python .venv
 CUDA := ^(torch|triton|cuda-|nvidia-)
-PIN := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header --no-annotate --extra s3 --extra cluster --extra train --extra quality --extra tts --extra web --extra insightface --group insightface pyproject.toml
+# The small extras are always installed; `make extras` adds the large ones, 290 MB.
+PIN := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header --no-annotate --extra train --extra quality --extra tts pyproject.toml
+EXTRAS := --extra s3 --extra cluster --extra web --extra insightface --group insightface
+# Parts of packages that nothing here loads, up to 260 MB: their tests, headers and compilers, Ray's worker for Java, Arrow's
+# server for networks, and ONNX Runtime for programs in C, which Python's module contains once more.
+UNUSED := torch/test torch/bin/*[Tt]est* torch/bin/protoc* pandas/tests pyarrow/tests pyarrow/include pyarrow/*flight* ray/jars onnxruntime/capi/libonnxruntime.so*
 # Without byte code on disk every process, such as each worker of Ray, compiles all that it imports: seconds.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo test test-all lint bench gpu-check locks clean
+.PHONY: demo extras test test-all lint bench gpu-check locks clean
 
 demo: .venv/installed  ## run a small manifest to the end: sample media of MEDIA if it exists, else the bundled examples
 	@echo "Making five short videos and their report: a minute on two cores"
 	@$(BIN)/joyvasa demo $(if $(wildcard $(MEDIA)/portraits),--media $(MEDIA))
+
+extras: .venv/extras  ## add what only some need: the page in the browser, networks of InsightFace, S3, clusters on AWS
 
 test: .venv/tools  ## what must always hold; 6 to 8 minutes on two cores
 	$(BIN)/pytest $(PARALLEL) -m "not slow and not bench"
@@ -41,11 +48,12 @@ bench: .venv/tools  ## how fast this machine is: the published sizes, the sample
 gpu-check: .venv/tools  ## check the GPU of this machine in eight minutes: tests, networks against the CPU, speed, memory
 	$(BIN)/python -m tests.bench.gpu_check
 
-locks: .venv/installed  ## pin anew, for Python 3.11 and newer: what users need, with and without CUDA, then tools
-	$(PIN) --extra cpu --extra dev > .venv/all.lock
+locks: $(BIN)/uv  ## pin anew, for Python 3.11 and newer: what users need, with and without CUDA, then extras and tools
+	$(PIN) $(EXTRAS) --extra cpu --extra dev > .venv/all.lock
 	$(PIN) --extra gpu --constraint .venv/all.lock > requirements-gpu.lock
 	$(PIN) --extra cpu --constraint .venv/all.lock | grep -vE '^(triton|cuda-|nvidia-)' > requirements-cpu.lock
-	grep -vE '$(CUDA)' .venv/all.lock | grep -vxFf requirements-cpu.lock > requirements-tools.lock
+	$(PIN) $(EXTRAS) --extra cpu --constraint .venv/all.lock | grep -vE '$(CUDA)' | grep -vxFf requirements-cpu.lock > requirements-extras.lock
+	grep -vE '$(CUDA)' .venv/all.lock | grep -vxFf requirements-cpu.lock | grep -vxFf requirements-extras.lock > requirements-tools.lock
 
 clean:
 	rm -rf .venv
@@ -65,9 +73,19 @@ clean:
 	if UV_HTTP_TIMEOUT=5 UV_HTTP_RETRIES=0 $(UV) --dry-run --torch-backend=auto --constraint $(LOCK) "$$torch" 2>/dev/null; \
 	then $(UV) --torch-backend=auto --constraint $(LOCK) "$$torch"; \
 	else $(BIN)/pip install --quiet --no-compile --constraint $(LOCK) "$$torch"; fi
+	@$(BIN)/pip uninstall --quiet --yes uv
+	@cd .venv/lib/python*/site-packages && rm -rf $(UNUSED)
 	@touch $@
 
-.venv/tools: .venv/installed requirements-tools.lock
+$(BIN)/uv: | .venv/installed
+	@$(BIN)/pip install --quiet uv
+
+.venv/extras: .venv/installed requirements-extras.lock | $(BIN)/uv
+	@echo "Adding the extras web, insightface, s3 and cluster to .venv: half a minute"
+	@$(UV) --no-deps -r requirements-extras.lock || $(BIN)/pip install --quiet --no-deps -r requirements-extras.lock
+	@touch $@
+
+.venv/tools: .venv/extras requirements-tools.lock | $(BIN)/uv
 	@echo "Adding the tools of tests to .venv: half a minute"
 	@$(UV) --no-deps -r requirements-tools.lock || $(BIN)/pip install --quiet --no-deps -r requirements-tools.lock
 	@touch $@

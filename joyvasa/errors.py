@@ -49,6 +49,11 @@ class EnvironmentFault(JoyvasaError):  # noqa: N818 (EnvironmentError is a built
     """The machine lacks something: a program, a device, memory."""
 
 
+def install_command(extra: str) -> str:
+    """Return what to run for the packages of an extra, for the end of a sentence."""
+    return f"run `make extras` in a checkout, or `pip install 'joyvasa[{extra}]'`"
+
+
 def escape_unprintable(text: str) -> str:
     r"""Escape control, format and unpaired surrogate characters: `\n`, `\x1b`, `\u202e`."""
     if text.isprintable():

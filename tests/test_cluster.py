@@ -19,8 +19,8 @@ from pipelines.runs.config import RunConfig
 from pipelines.runs.generate import build_video_pipeline
 
 ROOT = Path(__file__).parents[1]
-LOCK = "requirements-gpu.lock"
-PINNED = dict(re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", (ROOT / LOCK).read_text()))
+LOCKS = ("requirements-gpu.lock", "requirements-extras.lock")  # what the image installs
+PINNED = dict(re.findall(r"(?m)^([\w.-]+)==([^\s;]+)", "\n".join((ROOT / lock).read_text() for lock in LOCKS)))
 DRIVER_CPUS = 1  # --entrypoint-num-cpus of the job
 
 
@@ -151,7 +151,7 @@ def test_the_autoscaler_starts_spot_for_stages_and_on_demand_for_the_driver(clus
     assert (nodes, unmet) == ({node: 1}, [])
 
 
-def test_the_lock_includes_the_dashboard_which_accepts_jobs_and_what_starts_nodes_on_aws():
+def test_the_image_has_the_dashboard_which_accepts_jobs_and_what_starts_nodes_on_aws():
     assert {"boto3", "aiohttp-cors", "colorful", "opencensus", "prometheus-client", "virtualenv"} <= PINNED.keys()
 
 

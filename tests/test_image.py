@@ -10,7 +10,7 @@ import yaml
 from pipelines.cli.main import app
 
 ROOT = Path(__file__).parents[1]
-LOCK = "requirements-gpu.lock"
+LOCK, EXTRAS = "requirements-gpu.lock", "requirements-extras.lock"
 LINES = [
     line.split(maxsplit=1)
     for line in (ROOT / "Dockerfile").read_text(encoding="utf-8").replace("\\\n", " ").splitlines()
@@ -34,14 +34,14 @@ def test_what_the_package_consists_of_is_copied():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     packages = project["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"]
     license_files, readme = project["project"]["license-files"], project["project"]["readme"]
-    assert sorted([*packages, *license_files, readme, "pyproject.toml", LOCK]) == sorted(COPIED)
+    assert sorted([*packages, *license_files, readme, "pyproject.toml", LOCK, EXTRAS]) == sorted(COPIED)
 
 
-def test_the_lock_alone_is_installed_and_torch_with_it():
+def test_the_locks_alone_are_installed_and_torch_with_them():
     installed = [line for line in values("RUN") if "uv pip install" in line]
     assert len(installed) == 2
     assert all("--no-deps" in line for line in installed)
-    assert f"--requirements /opt/joyvasa/{LOCK}" in installed[0]
+    assert f"--requirements /opt/joyvasa/{LOCK} --requirements /opt/joyvasa/{EXTRAS}" in " ".join(installed[0].split())
     assert re.search(r"(?m)^torch==", (ROOT / LOCK).read_text())
     assert re.search(r"(?m)^nvidia-cudnn", (ROOT / LOCK).read_text())
 

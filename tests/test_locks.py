@@ -1,4 +1,4 @@
-"""The locks pin one OpenCV below 5, one ONNX Runtime, and everything that the project requires, for each Python."""
+"""The locks pin one OpenCV, one ONNX Runtime, and everything that the project requires, for each Python."""
 
 import re
 import tomllib
@@ -17,7 +17,8 @@ PROJECT = CONTENT["project"]
 
 
 PYTHONS = ("3.11", "3.12", "3.13", "3.14")
-TOOLS = "requirements-tools.lock"
+EXTRAS, TOOLS = "requirements-extras.lock", "requirements-tools.lock"
+LARGE = {"s3", "cluster", "web", "insightface"}  # extras that `make extras` installs
 
 
 def pinned(lock: str, python: str = "3.11") -> dict[str, str]:
@@ -38,20 +39,32 @@ def test_there_is_one_opencv_and_one_onnx_runtime(lock):
     assert [name for name in packages if name.startswith("opencv")] == ["opencv-python-headless"]
     runtimes = [name for name in packages if name.startswith("onnxruntime")]
     assert runtimes == ["onnxruntime" if "cpu" in lock else "onnxruntime-gpu"]
+    assert not [name for name in pinned(EXTRAS) if name.startswith(("opencv", "onnxruntime", "torch", "nvidia"))]
 
 
 @pytest.mark.parametrize("python", PYTHONS)
 @pytest.mark.parametrize("kind", ["cpu", "gpu"])
-def test_the_lock_contains_what_users_need_and_the_tools_are_extra(kind, python):
+def test_the_locks_contain_what_users_need_then_large_extras_then_tools(kind, python):
     extras = PROJECT["optional-dependencies"]
-    users = names([*PROJECT["dependencies"], *CONTENT["dependency-groups"]["insightface"]])
-    for extra in extras.keys() - {"cpu", "gpu", "dev", "train-sample"} | {kind}:
+    users = names(PROJECT["dependencies"])
+    for extra in extras.keys() - {"cpu", "gpu", "dev", "train-sample"} - LARGE | {kind}:
         users |= names(extras[extra])
-    installed, tools = pinned(f"requirements-{kind}.lock", python), pinned(TOOLS, python)
+    optional = names(CONTENT["dependency-groups"]["insightface"])
+    for extra in LARGE:
+        optional |= names(extras[extra])
+    installed, added = pinned(f"requirements-{kind}.lock", python), pinned(EXTRAS, python)
+    tools = pinned(TOOLS, python)
     assert users <= installed.keys()
-    assert names(extras["dev"]) <= installed.keys() | tools.keys()
-    assert installed.keys() & tools.keys() == set()
+    assert optional <= installed.keys() | added.keys()
+    assert names(extras["dev"]) <= installed.keys() | added.keys() | tools.keys()
+    assert (installed.keys() | added.keys()) & tools.keys() == set()
+    assert {name: pin for name, pin in added.items() if installed.get(name, pin) != pin} == {}
     assert {"pytest", "pytest-xdist", "ruff", "pyright", "moto", "playwright"} <= tools.keys()
+
+
+def test_users_get_no_large_packages_that_only_some_need():
+    large = {"gradio", "scipy", "matplotlib", "scikit-image", "onnx", "botocore", "uv", "insightface"}
+    assert large & pinned("requirements-cpu.lock").keys() == set()
 
 
 def test_every_python_from_3_11_on_is_accepted():
@@ -63,7 +76,7 @@ def test_pins_satisfy_the_requirements_of_the_project_so_extras_replace_nothing(
     extras = [
         entry for name, extra in PROJECT["optional-dependencies"].items() if name != "train-sample" for entry in extra
     ]
-    packages = pinned("requirements-gpu.lock") | pinned("requirements-cpu.lock") | pinned(TOOLS)
+    packages = pinned("requirements-gpu.lock") | pinned("requirements-cpu.lock") | pinned(EXTRAS) | pinned(TOOLS)
     for requirement in map(Requirement, [*PROJECT["dependencies"], *extras]):
         assert packages[canonicalize_name(requirement.name)] in requirement.specifier, requirement
     accepted = [Requirement(text) for text in requires("gradio") or [] if text.startswith("pillow")]

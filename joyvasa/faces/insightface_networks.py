@@ -14,7 +14,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from joyvasa.errors import EnvironmentFault
+from joyvasa.errors import EnvironmentFault, install_command
 from joyvasa.media.image import Image
 from joyvasa.runtime.onnx import OnnxNetwork
 
@@ -126,6 +126,6 @@ def _library(module: str) -> Any:
     except ImportError as error:
         raise EnvironmentFault(
             "insightface_missing",
-            f"the library insightface cannot be imported ({error}); expected it for networks of InsightFace: run "
-            "`pip install 'joyvasa[insightface]'` and `pip install --no-deps insightface`",
+            f"the library insightface cannot be imported ({error}); expected it for networks of InsightFace: "
+            f"{install_command('insightface')} and `pip install --no-deps insightface`",
         ) from error

@@ -7,6 +7,8 @@ import re
 from typing import Any
 from urllib.parse import unquote
 
+from joyvasa.errors import install_command
+
 CONNECT_S = 10.0  # time limit for a connection to an HTTP server, seconds
 READ_S = 20.0  # time limit without a byte from an HTTP server, seconds
 
@@ -64,5 +66,10 @@ def open_filesystem(location: str) -> tuple[Any, str]:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=READ_S)
         return url_to_fs(location, client_kwargs={"timeout": timeout})
     if is_remote(location):
-        return url_to_fs(location)
+        try:
+            return url_to_fs(location)
+        except ImportError:
+            if location.partition("://")[0].lower() not in ("s3", "s3a"):
+                raise
+            raise ImportError(f"the package s3fs is not installed: {install_command('s3')}") from None
     return LocalFileSystem(), os.path.abspath(get_local_path(location))

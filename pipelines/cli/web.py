@@ -38,14 +38,12 @@ def web_command(
     settings: Settings = None,
 ) -> None:
     """Serve a page to animate portraits and browse runs. Requires the extra `web`."""
-    from joyvasa.errors import EnvironmentFault
+    from joyvasa.errors import EnvironmentFault, install_command
     from joyvasa.options import AnimationConfig
     from pipelines.web.password import read_password, require_password
 
     if find_spec("gradio") is None:
-        raise EnvironmentFault(
-            "gradio_missing", "the package gradio is not installed: run `pip install 'joyvasa[web]'`"
-        )
+        raise EnvironmentFault("gradio_missing", f"the package gradio is not installed: {install_command('web')}")
     flags = {"models": models, "precision": precision}
     animation = merge_options(AnimationConfig, config=config, settings=settings, flags=flags)
     password = read_password(password_file)

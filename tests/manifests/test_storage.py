@@ -1,6 +1,7 @@
 import errno
 import os
 import pickle
+import re
 import subprocess
 import sys
 
@@ -103,6 +104,12 @@ def test_a_failed_removal_gives_one_sentence(storage, monkeypatch):
 def test_an_unknown_scheme_gives_one_sentence():
     with pytest.raises(ManifestError, match="storage_unknown"):
         open_storage("nowhere://run")
+
+
+def test_without_s3fs_one_sentence_says_what_to_install():
+    code = "import sys; sys.modules['s3fs'] = None\nfrom manifests.storage import open_storage; open_storage('s3://bucket/run')"
+    error = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stderr.splitlines()[-1]
+    assert re.search(r"storage_unknown: s3://bucket/run: .*s3fs .*`make extras` .*'joyvasa\[s3\]'", error)
 
 
 def test_a_killed_writer_leaves_only_a_partial_file(tmp_path):

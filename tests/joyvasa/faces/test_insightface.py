@@ -179,6 +179,7 @@ def test_missing_library_is_named_with_the_commands_that_install_it(files, monke
     monkeypatch.setitem(sys.modules, "insightface", None)
     with pytest.raises(EnvironmentFault, match="insightface_missing: the library insightface") as caught:
         InsightFaceDetector(files=files)
+    assert "`make extras`" in caught.value.sentence
     assert "pip install --no-deps insightface" in caught.value.sentence
     assert "\n" not in caught.value.sentence
 

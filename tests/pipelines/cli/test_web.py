@@ -16,7 +16,7 @@ LIMIT_S = 300.0
 
 def test_a_missing_gradio_is_an_error_with_the_install_command(monkeypatch):
     monkeypatch.setattr(web, "find_spec", lambda name: None)
-    with pytest.raises(EnvironmentFault, match=r"pip install 'joyvasa\[web\]'"):
+    with pytest.raises(EnvironmentFault, match=r"`make extras` in a checkout, or `pip install 'joyvasa\[web\]'`"):
         web.web_command()
 
 
