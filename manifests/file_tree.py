@@ -45,6 +45,8 @@ class FileTree:
         self.chosen = False
         self._texts: dict[str, str] = {}  # paths of text files, by path without suffix
         shown = safe_text(source, 200)
+        if not get_local_path(source).strip():  # it would be the working directory
+            raise ManifestError("manifest_missing", f"media: found {source!r}; expected a path or URI: name a folder")
         try:
             self._fs: Any
             self._fs, path = open_filesystem(self._uri)

@@ -92,6 +92,8 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
         ManifestError: `manifest_missing`, `manifest_unreadable` or `manifest_format`.
     """
     text = os.fspath(uri)
+    if not get_local_path(text).strip():  # it would be the working directory
+        raise ManifestError("manifest_missing", f"manifest: found {text!r}; expected a path or URI: name a file")
     path = text if is_remote(text) else os.path.abspath(get_local_path(text))
     shown = safe_text(text, 200)
     try:

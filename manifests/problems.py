@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from joyvasa.errors import JoyvasaError, escape_unprintable
+from joyvasa.errors import JoyvasaError, escape_unprintable, first_line
 
 
 class ManifestError(JoyvasaError):
@@ -100,7 +100,7 @@ class ScanSummary:
 
 
 def safe_text(value: object, limit: int = SHOWN_CHARACTERS) -> str:
-    r"""Return a value as one short line without terminal control sequences.
+    r"""Return a value, or the message of an error, as one short line without terminal control sequences.
 
     Control, format and unpaired surrogate characters are escaped (`\n`, `\x1b`, `\u202e`). The middle of a long text is
     replaced by `…`.
@@ -109,6 +109,8 @@ def safe_text(value: object, limit: int = SHOWN_CHARACTERS) -> str:
         text = repr(bytes(value[: 4 * limit]))
     elif isinstance(value, str):
         text = value if len(value) <= 8 * limit else value[: 4 * limit] + value[-4 * limit :]
+    elif isinstance(value, BaseException):
+        text = first_line(value)
     else:
         text = repr(value)
     text = escape_unprintable(text)

@@ -223,7 +223,7 @@ def open_storage(root: str | os.PathLike[str]) -> Storage:
             the path is empty.
     """
     text = os.fspath(root)
-    if not text.strip():
+    if not get_local_path(text).strip():  # it would be the working directory
         raise ManifestError("storage_empty", f"folder: found {text!r}; expected a path or URI: name a folder")
     if not is_remote(text):
         return LocalStorage(os.path.abspath(get_local_path(text)))

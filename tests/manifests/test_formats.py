@@ -6,10 +6,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from manifests.file_tree import FileTree
 from manifests.manifest import open_manifest
 from manifests.problems import ManifestError
 from manifests.run.manifest_file import write_manifest
 from manifests.scan import Scan
+from manifests.storage import open_storage
 from tests.manifests.tables import FORMATS, copied, pair, scanned, shards_of, write, write_odd_table
 
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), min_size=1, max_size=12).filter(
@@ -159,6 +161,16 @@ def test_a_missing_manifest_and_an_unknown_scheme_give_one_sentence(tmp_path):
         with pytest.raises(ManifestError) as error:
             open_manifest(uri)
         assert error.value.code == code
+
+
+@pytest.mark.parametrize("location", ["", " ", "file://"])
+def test_an_empty_location_is_refused_everywhere(tmp_path, monkeypatch, location):
+    """An unset variable of a shell is empty; it does not mean the working directory."""
+    monkeypatch.chdir(tmp_path)
+    write(tmp_path / "m.csv", [pair(0)])
+    for read in (open_manifest, open_storage, FileTree):
+        with pytest.raises(ManifestError, match=r"(manifest_missing|storage_empty): .* found .*; expected a path"):
+            read(location)
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ import pytest
 
 from manifests.manifest import open_manifest
 from manifests.media_files import MediaFileCheck
+from manifests.problems import safe_text
 from manifests.scan import Scan
 from tests.manifests.tables import find_problems, pair, write
 
@@ -41,3 +42,9 @@ def test_the_problem_of_a_duplicate_row_names_the_column_once(tmp_path):
     (problem,) = find_problems(Scan(open_manifest(str(path))))
     assert problem.text.startswith("record_id '")
     assert problem.text.endswith("same content as line 2: remove it or give both an id")
+
+
+def test_errors_are_shown_by_their_message():
+    assert safe_text(ValueError("not YAML\nline 3")) == "not YAML"
+    assert safe_text(KeyError()) == "KeyError"
+    assert safe_text(ValueError("\x1b[31m")) == r"\x1b[31m"
