@@ -91,9 +91,7 @@ class FindClipsStage(Stage[ClipStageConfig]):
 
         def report_frames(n_frames: int) -> None:
             seconds = n_frames / FRAMES_PER_SECOND
-            fraction = (
-                seconds / info.duration_s if info.duration_s else 0.0
-            )  # without a duration, only seconds are shown
+            fraction = seconds / info.duration_s if info.duration_s else 0.0  # without a duration, only seconds show
             self.report_progress(min(1.0, fraction), seconds)
 
         windows = measure_windows(path, info, self._detector, clips, min_side=min_side, on_frames=report_frames)

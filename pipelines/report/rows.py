@@ -54,12 +54,9 @@ class Grouping:
 def _find_group_columns(schema: pa.Schema) -> list[str]:
     """Return the columns whose type and meaning allow groups."""
     excluded = (RESERVED_NAMES | {INPUT_PREFIX + "video"}) - set(ALWAYS_GROUPED)
-    names = [
-        name
-        for name in schema.names
-        if name not in excluded and not name.startswith((SECONDS_PREFIX, METRIC_COLUMN_PREFIX))
-    ]
-    return [name for name in names if any(test(schema.field(name).type) for test in GROUPED_TYPES)]
+    prefixes = (SECONDS_PREFIX, METRIC_COLUMN_PREFIX)
+    fields = [entry for entry in schema if entry.name not in excluded and not entry.name.startswith(prefixes)]
+    return [entry.name for entry in fields if any(test(entry.type) for test in GROUPED_TYPES)]
 
 
 def find_grouping(name: str, column: pa.ChunkedArray) -> Grouping | None:

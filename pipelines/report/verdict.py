@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from importlib import resources
 from typing import Any
 
@@ -67,10 +68,11 @@ class Verdict:
         return self.usable / self.records if self.records else None
 
 
-def load_checks() -> list[Check]:
+@cache
+def load_checks() -> tuple[Check, ...]:
     """Return the checks of `verdict.yaml`."""
     text = resources.files("pipelines.report").joinpath("verdict.yaml").read_text(encoding="utf-8")
-    return [_parse_check(entry) for entry in yaml.safe_load(text)["checks"]]
+    return tuple(map(_parse_check, yaml.safe_load(text)["checks"]))
 
 
 def _parse_check(entry: dict[str, Any]) -> Check:

@@ -11,7 +11,7 @@ output, so that a worker loads the networks of one mode only; speech and motion 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -111,7 +111,14 @@ def build_video_pipeline(
 ) -> Pipeline:
     """Build the stages that generate videos."""
     builder = SpecBuilder(config, run, gpus, count_rendering_cores(config), has_light_renderer(config, modes))
-    common: dict[str, Any] = {"animation": config.animation.for_mode(modes[0]), "determinism": config.determinism}
+
+    def options(mode: Mode) -> dict[str, Any]:
+        return {"animation": config.animation.for_mode(mode), "determinism": config.determinism}
+
+    def alternative(mode: Mode) -> dict[str, Any]:
+        return {"modes": modes, "mode": mode, "only": lambda record: record.mode == mode}
+
+    common = options(modes[0])
     motion = MotionConfig(**common, shared=config.share_motion, strict_batch=builder.batch_size(MotionStage))
     driving = ("read_motion",) if motions else ()
     motion_inputs = ("speech", *driving, "hash_inputs") if config.share_motion else ("speech", *driving)
@@ -121,15 +128,13 @@ def build_video_pipeline(
 
     specs = []
     if config.tts:
-        specs.append(
-            builder.build(SpeakStage(SpeakConfig(run=run, tts=config.tts, voice=config.tts_voice)), share=_speech)
-        )
+        speak = SpeakStage(SpeakConfig(run=run, tts=config.tts, voice=config.tts_voice))
+        specs.append(builder.build(speak, share=_speech))
     spoken = ("speak",) if config.tts else ()
     specs.append(builder.build(HashInputsStage(), after=spoken, share=_locations))
     for mode in modes:
-        portrait = PortraitStage(StageConfig(animation=config.animation.for_mode(mode), determinism=config.determinism))
-        alternative: dict[str, Any] = {"modes": modes, "mode": mode, "only": _has_mode(mode)}
-        specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, **alternative))
+        portrait = PortraitStage(StageConfig(**options(mode)))
+        specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, **alternative(mode)))
     specs += [
         builder.build(SpeechStage(StageConfig(**common)), after=("hash_inputs",), share=_speech_key),
         builder.build(
@@ -142,26 +147,16 @@ def build_video_pipeline(
         ),
     ]
     if motions:
-        people = {
-            **common,
-            "animation": config.animation.for_mode("human"),
-        }  # driving videos show people in either mode
-        read_motion = ReadMotionStage(StageConfig(**people))
+        read_motion = ReadMotionStage(StageConfig(**options("human")))  # driving videos show people in either mode
         specs.append(builder.build(read_motion, after=("hash_inputs",), share=_driving_key))
     for mode in modes:
-        settings: dict[str, Any] = {"animation": config.animation.for_mode(mode), "determinism": config.determinism}
-        render = RenderStage(RenderConfig(**settings, run=run, save_motion=config.save_motion))
-        alternative = {"modes": modes, "mode": mode, "only": _has_mode(mode)}
-        specs.append(builder.build(render, inputs=("portrait", "motion"), **alternative))
+        render = RenderStage(RenderConfig(**options(mode), run=run, save_motion=config.save_motion))
+        specs.append(builder.build(render, inputs=("portrait", "motion"), **alternative(mode)))
     specs += [
         builder.build(score, inputs=("portrait", "motion", "render"), optional=True),  # a failed metric keeps the video
         builder.build(VerifyOutputStage(run), inputs=("render",), after=("score",)),
     ]
     return builder.join(specs)
-
-
-def _has_mode(mode: Mode) -> Callable[[Record], bool]:
-    return lambda record: record.mode == mode
 
 
 def _speech(record: Record, _facts: Facts) -> Hashable:

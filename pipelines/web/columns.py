@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
@@ -38,13 +37,8 @@ def get_column_title(column: str) -> str:
 
 def get_rank(column: str) -> int:
     """Return the rank of a metric column among those shown: first the metrics that decide the verdict of a report."""
-    leading, name = _list_leading(), column.removeprefix(METRIC_COLUMN_PREFIX)
+    leading, name = [check.metric for check in load_checks()], column.removeprefix(METRIC_COLUMN_PREFIX)
     return leading.index(name) if name in leading else len(leading)
-
-
-@cache
-def _list_leading() -> tuple[str, ...]:
-    return tuple(check.metric for check in load_checks())
 
 
 BINS = 32  # of a distribution

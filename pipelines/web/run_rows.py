@@ -140,7 +140,7 @@ class RunRows:
         return ShardRows(shard, stamp, marker.records, Counter(marker.statuses)) if marker else None
 
     def _find_unfinished(self, shard: int, old: ShardRows | None) -> ShardRows | None:
-        stamp = tuple(self._file_names(f"{self._folder.shard_folder(shard)}/saved"))
+        stamp = tuple(self._storage.names(f"{self._folder.shard_folder(shard)}/saved"))
         if not stamp:
             return None
         if old and old.stamp == stamp:
@@ -157,12 +157,6 @@ class RunRows:
             )
         statuses = Counter(outcome.status for outcome in outcomes)
         return ShardRows(shard, stamp, len(outcomes), Counter(statuses), pa.table(columns))
-
-    def _file_names(self, folder: str) -> list[str]:
-        try:
-            return self._storage.names(folder)
-        except FileNotFoundError:
-            return []
 
     def _cached_table(self, shard: ShardRows, schema: pa.Schema) -> Any:
         """Return columns of a shard as a table; None if they must be read."""

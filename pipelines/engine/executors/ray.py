@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import ray
@@ -126,7 +127,6 @@ class RayExecutor(Executor):
         self._nodes: dict[int, str] = {}
         self._checked_idle_at = -math.inf
         self._calls: dict[Any, _Call] = {}  # by the reference to the result
-        self._metrics: RayMetrics | None = None
         self._board: Any = None
         self._asked_at = 0.0
         self._answer: Any = None  # reference to the answer of the board that is awaited
@@ -265,7 +265,7 @@ class RayExecutor(Executor):
 
     def _report(self, call: _Call, result: object) -> WorkerReport:
         if isinstance(result, BatchResult) and call.ticket is not None:
-            self._require_metrics().count_batch(self._stages[call.worker], result)
+            self._metrics.count_batch(self._stages[call.worker], result)
             return result.to_report(call.ticket, call.payloads)
         if isinstance(result, Failed):
             self.kill_worker(call.worker)
@@ -301,11 +301,11 @@ class RayExecutor(Executor):
 
     def publish(self, statistics: RunStatistics) -> None:
         """Set the gauges for the Ray dashboard and Prometheus."""
-        self._require_metrics().set_gauges(statistics)
+        self._metrics.set_gauges(statistics)
 
-    def _require_metrics(self) -> RayMetrics:
-        self._metrics = self._metrics or RayMetrics()
-        return self._metrics
+    @cached_property
+    def _metrics(self) -> RayMetrics:
+        return RayMetrics()  # registers them, which needs a connection
 
     def close(self) -> None:
         """Kill all actors; shut Ray down if it was started here."""

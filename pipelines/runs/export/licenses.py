@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Literal
 
@@ -53,7 +52,7 @@ def find_license_columns(schema: pa.Schema) -> list[str]:
 
 def list_stated_licenses(statistics: DatasetStatistics) -> list[StatedLicense]:
     """Return all licenses that the rows state, those of weights first."""
-    known = dict(_find_weight_verdicts())
+    known = _find_weight_verdicts()
     weights = [
         StatedLicense(WEIGHTS, name, count, known.get(name) or judge_license(name))
         for name, count in statistics.licenses.most_common()
@@ -101,8 +100,8 @@ def find_hub_license(licenses: list[StatedLicense]) -> str:
     return names.pop() if len(names) == 1 and names <= _HUB_IDS else "other"
 
 
-def _find_weight_verdicts() -> Iterator[tuple[str, Verdict]]:
-    """Yield the names of the licenses of all bundles with their verdicts; the strictest verdict comes last."""
+def _find_weight_verdicts() -> dict[str, Verdict]:
+    """Return the strictest verdict on each license of all bundles, by its name."""
     verdicts: dict[str, list[str]] = {}
     for name in list_bundle_names():
         try:
@@ -111,5 +110,7 @@ def _find_weight_verdicts() -> Iterator[tuple[str, Verdict]]:
             continue
         for entry in licenses:
             verdicts.setdefault(entry.name, []).append(entry.commercial)
-    for name, answers in verdicts.items():
-        yield name, "restricted" if "no" in answers else "unclear" if "unclear" in answers else "free"
+    return {
+        name: "restricted" if "no" in answers else "unclear" if "unclear" in answers else "free"
+        for name, answers in verdicts.items()
+    }
