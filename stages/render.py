@@ -51,6 +51,7 @@ class _Output:
     warnings: tuple[InputWarning, ...] = ()
     n_written: int = 0
     payload: VideoPayload | None = None
+    failure: Failed | None = None
 
 
 @dataclass(eq=False, kw_only=True)
@@ -63,8 +64,6 @@ class _VideoJob(_Output):
     """A source video to animate, frame by frame."""
 
     frames: Iterator[np.ndarray]
-    n_frames: int
-    failure: Failed | None = None
 
 
 class RenderStage(Stage[RenderConfig]):
@@ -121,7 +120,7 @@ class RenderStage(Stage[RenderConfig]):
             frames = self._models.render_source_video(source, controller.shape(motion, item.record.seed), options)
             picture = replace(portrait_payload.picture, crop=None)  # frames are composed already
             fields = self._open_output(item, options, picture, motion, open_files)
-            return _VideoJob(frames=frames, n_frames=len(motion), warnings=warnings, **fields)
+            return _VideoJob(frames=frames, warnings=warnings, **fields)
 
         portrait = portrait_payload.to_portrait(self._models.device)
         shaped = controller.shape(motion, item.record.seed)
@@ -211,7 +210,7 @@ class RenderStage(Stage[RenderConfig]):
         try:
             job.output.write(pixels)
             job.n_written += len(pixels)
-            if job.n_written == job.n_frames:
+            if job.n_written == job.output.n_frames:
                 if job.motion_file:
                     self._folder.storage.write(*job.motion_file)
                 job.payload = job.output.publish()

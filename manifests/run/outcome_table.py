@@ -61,25 +61,18 @@ def build_outcome_table(
     metrics = _names(metrics, (name for outcome in ordered for name in outcome.metrics))
     further = {name: kind for name, kind in (columns or {}).items() if name not in {f.name for f in RESULT_FIELDS}}
 
-    cells: list[tuple[pa.Field, list[Any]]] = []
-    cells += [(entry, [getattr(outcome, entry.name) for outcome in ordered]) for entry in RESULT_FIELDS]
-    cells += [(entry, _input_column(shard, entry.name)) for entry in INPUT_FIELDS]
-    cells += [(pa.field(INPUT_PREFIX + "video", pa.string()), _input_column(shard, "video"))]
-    cells += [(pa.field("shard", pa.int32()), [shard.number] * len(ordered))]
-    cells += [
-        (pa.field(SECONDS_PREFIX + name, pa.float64()), [o.seconds.get(name) for o in ordered]) for name in stages
-    ]
-    cells += [
-        (pa.field(METRIC_COLUMN_PREFIX + name, pa.float64()), [o.metrics.get(name) for o in ordered])
-        for name in metrics
-    ]
-    cells += [
-        (pa.field(name, COLUMN_TYPES[kind]), [o.facts.get(name) for o in ordered]) for name, kind in further.items()
-    ]
-    cells += [(pa.field(METRIC_REASONS, pa.string()), [_json(outcome.metric_reasons) for outcome in ordered])]
-
-    arrays: list[Any] = [pa.array(values, entry.type) for entry, values in cells]
-    schema = [entry for entry, _ in cells]
+    columns_of_rows: dict[pa.Field, list[Any]] = {
+        **{entry: [getattr(outcome, entry.name) for outcome in ordered] for entry in RESULT_FIELDS},
+        **{entry: _input_column(shard, entry.name) for entry in INPUT_FIELDS},
+        pa.field(INPUT_PREFIX + "video", pa.string()): _input_column(shard, "video"),
+        pa.field("shard", pa.int32()): [shard.number] * len(ordered),
+        **{pa.field(SECONDS_PREFIX + n, pa.float64()): [o.seconds.get(n) for o in ordered] for n in stages},
+        **{pa.field(METRIC_COLUMN_PREFIX + n, pa.float64()): [o.metrics.get(n) for o in ordered] for n in metrics},
+        **{pa.field(n, COLUMN_TYPES[kind]): [o.facts.get(n) for o in ordered] for n, kind in further.items()},
+        pa.field(METRIC_REASONS, pa.string()): [_json(outcome.metric_reasons) for outcome in ordered],
+    }
+    arrays: list[Any] = [pa.array(values, entry.type) for entry, values in columns_of_rows.items()]
+    schema = [*columns_of_rows]
     for entry in shard.extra.schema:
         schema.append(entry.with_name(passthrough_name(entry.name, {other.name for other in schema})))
         arrays.append(shard.extra.column(entry.name))
