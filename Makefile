@@ -5,6 +5,7 @@ BIN := .venv/bin
 PARALLEL := -n auto --dist loadfile --no-loadscope-reorder
 MEDIA ?= ../shared/media
 UV := $(BIN)/uv pip install --quiet --python .venv
+GET_UV := test -x $(BIN)/uv || $(BIN)/pip install --quiet uv  # users' environment ends without it
 CUDA := ^(torch|triton|cuda-|nvidia-)
 # The small extras are always installed; `make extras` adds the large ones, 290 MB.
 PIN := $(BIN)/uv pip compile --quiet --universal --fork-strategy fewest --python-version 3.11 --no-header --no-annotate --extra train --extra quality --extra tts pyproject.toml
@@ -48,7 +49,8 @@ bench: .venv/tools  ## how fast this machine is: the published sizes, the sample
 gpu-check: .venv/tools  ## check the GPU of this machine in eight minutes: tests, networks against the CPU, speed, memory
 	$(BIN)/python -m tests.bench.gpu_check
 
-locks: $(BIN)/uv  ## pin anew, for Python 3.11 and newer: what users need, with and without CUDA, then extras and tools
+locks: .venv/installed  ## pin anew, for Python 3.11 and newer: what users need, with and without CUDA, then extras and tools
+	@$(GET_UV)
 	$(PIN) $(EXTRAS) --extra cpu --extra dev > .venv/all.lock
 	$(PIN) --extra gpu --constraint .venv/all.lock > requirements-gpu.lock
 	$(PIN) --extra cpu --constraint .venv/all.lock | grep -vE '^(triton|cuda-|nvidia-)' > requirements-cpu.lock
@@ -77,15 +79,14 @@ clean:
 	@cd .venv/lib/python*/site-packages && rm -rf $(UNUSED)
 	@touch $@
 
-$(BIN)/uv: | .venv/installed
-	@$(BIN)/pip install --quiet uv
-
-.venv/extras: .venv/installed requirements-extras.lock | $(BIN)/uv
+.venv/extras: .venv/installed requirements-extras.lock
 	@echo "Adding the extras web, insightface, s3 and cluster to .venv: half a minute"
+	@$(GET_UV)
 	@$(UV) --no-deps -r requirements-extras.lock || $(BIN)/pip install --quiet --no-deps -r requirements-extras.lock
 	@touch $@
 
-.venv/tools: .venv/extras requirements-tools.lock | $(BIN)/uv
+.venv/tools: .venv/extras requirements-tools.lock
 	@echo "Adding the tools of tests to .venv: half a minute"
+	@$(GET_UV)
 	@$(UV) --no-deps -r requirements-tools.lock || $(BIN)/pip install --quiet --no-deps -r requirements-tools.lock
 	@touch $@
