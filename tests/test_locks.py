@@ -37,6 +37,7 @@ def names(requirements: list[str]) -> set[str]:
 def test_there_is_one_opencv_and_one_onnx_runtime(lock):
     packages = pinned(lock)
     assert [name for name in packages if name.startswith("opencv")] == ["opencv-python-headless"]
+    assert packages["opencv-python-headless"] in SpecifierSet("<5")  # pyproject.toml says why
     runtimes = [name for name in packages if name.startswith("onnxruntime")]
     assert runtimes == ["onnxruntime" if "cpu" in lock else "onnxruntime-gpu"]
     assert not [name for name in pinned(EXTRAS) if name.startswith(("opencv", "onnxruntime", "torch", "nvidia"))]
