@@ -15,7 +15,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from joyvasa.errors import ConfigError, suggest_name
-from joyvasa.runtime.parsing import parse_yaml
+from joyvasa.runtime.parsing import parse_yaml, read_limited
 from joyvasa.runtime.validation import explain_validation_error, format_value
 
 T = TypeVar("T")
@@ -238,8 +238,9 @@ def _list_paths(kind: Any, prefix: str = "") -> Iterator[str]:
 
 def _read(file: Path) -> Mapping[str, Any]:
     try:
-        text = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
+        with file.open("rb") as stream:
+            text = read_limited(stream).decode()
+    except (OSError, ValueError) as error:
         raise ConfigError("config_unreadable", f"{file}: cannot be read ({error})") from None
     content = _parse(text, str(file)) or {}
     if not isinstance(content, Mapping):

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from joyvasa.runtime.parsing import parse_yaml
+from joyvasa.runtime.parsing import parse_yaml, read_limited
 from manifests.manifest import Manifest, open_binary
 from manifests.media_files import MediaFileCheck
 from manifests.option_columns import OptionColumns
@@ -90,7 +90,7 @@ def read_profile(path: str) -> RateProfile:
     """
     with open_binary(path) as file:
         try:
-            content = parse_yaml(file.read())
+            content = parse_yaml(read_limited(file))
         except ValueError as error:
             raise _invalid(path, f"is not valid YAML ({safe_text(error, 200)})") from None
     if not isinstance(content, Mapping) or not isinstance(content.get("stages"), Mapping) or not content["stages"]:

@@ -3,14 +3,28 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from collections import Counter
+from typing import Any, BinaryIO
 
 import yaml
 
 MAX_DEPTH = 100  # levels of nesting; the C parser recurses without a limit of its own
+MAX_FILE_BYTES = 4 << 20  # options, profiles and descriptions have some kilobytes
 MAX_BITS = 1023  # of a whole number, which then fits into a float; Python prints at most 4300 digits
 # Exceptions of PyYAML besides its own, for a value that does not fit its tag or is nested too deeply.
 _PARSER_ERRORS = (yaml.YAMLError, ValueError, TypeError, LookupError, AttributeError, ArithmeticError, RecursionError)
+
+
+def read_limited(stream: BinaryIO) -> bytes:
+    """Read a file that people write, which may be a device without an end.
+
+    Raises:
+        ValueError: the file has more than `MAX_FILE_BYTES`.
+    """
+    data = stream.read(MAX_FILE_BYTES + 1)
+    if len(data) > MAX_FILE_BYTES:
+        raise ValueError(f"has more than {MAX_FILE_BYTES >> 20} MiB")
+    return data
 
 
 def parse_yaml(data: str | bytes) -> Any:
@@ -48,12 +62,16 @@ def parse_json(data: str | bytes) -> Any:
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is 15 times as fast
 
 
+def _is_text(name: object) -> bool:
+    return isinstance(name, str)
+
+
 class _PlainLoader(_Loader):
     """YAML loader that rejects duplicate keys and numbers that Python cannot print."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         names = [key.value for key, _ in node.value]
-        duplicates = {name for name in names if isinstance(name, str) and names.count(name) > 1}
+        duplicates = {name for name, count in Counter(filter(_is_text, names)).items() if count > 1}
         if duplicates:
             raise yaml.YAMLError(f"key {min(duplicates)!r} occurs twice")
         return super().construct_mapping(node, deep)

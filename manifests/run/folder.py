@@ -21,7 +21,7 @@ from pydantic import TypeAdapter
 
 from joyvasa.runtime.files import PARTIAL
 from joyvasa.runtime.locations import is_remote
-from joyvasa.runtime.parsing import parse_json
+from joyvasa.runtime.parsing import parse_json, read_limited
 from joyvasa.runtime.result_tables import (
     DONE,
     RECORDS,
@@ -155,7 +155,14 @@ class RunFolder:
 
     def read_description(self) -> RunDescription:
         """Read `run.yaml`; raises ManifestError `run_missing` or `run_unreadable`."""
-        return RunDescription.from_yaml(self._read(self.RUN))
+        try:
+            with self.storage.open(self.RUN) as file:
+                content = read_limited(file)
+        except (FileNotFoundError, NotADirectoryError):
+            raise self._missing(self.RUN) from None
+        except ValueError as error:
+            raise ManifestError("run_unreadable", f"{self.RUN} cannot be read ({error}): restore it") from None
+        return RunDescription.from_yaml(content)
 
     def read_manifest(self) -> RunManifest:
         """Open the rows of the run; raises ManifestError `run_missing` or `run_unreadable`."""
@@ -393,12 +400,6 @@ class RunFolder:
             for name in self.storage.names(folder)
             if partial or not name.startswith(PARTIAL)
         ]
-
-    def _read(self, path: str) -> bytes:
-        try:
-            return self.storage.read(path)
-        except (FileNotFoundError, NotADirectoryError):
-            raise self._missing(path) from None
 
     def _missing(self, path: str) -> ManifestError:
         root = safe_text(self.storage.root, 200)

@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from joyvasa.errors import ConfigError
+from joyvasa.runtime.parsing import read_limited
 
 VARIABLE = "JOYVASA_WEB_PASSWORD"
 MIN_CHARACTERS = 8
@@ -28,8 +29,9 @@ def read_password(file: Path | None, environment: Mapping[str, str] = os.environ
     """
     if file is not None:
         try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
+            with file.open("rb") as stream:
+                lines = read_limited(stream).decode().splitlines()
+        except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise ConfigError(
                 "password_unreadable", f"{file}: cannot be read ({reason}): check --password-file"

@@ -1,4 +1,5 @@
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal
 
 import pytest
@@ -118,3 +119,8 @@ def test_a_bad_file_is_named_and_executes_nothing(tmp_path, content):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(ConfigError, match=r"config_unreadable.*none\.yaml"):
         load_config(Options, file=tmp_path / "none.yaml")
+
+
+def test_a_device_is_no_file_of_options():
+    with pytest.raises(ConfigError, match=r"config_unreadable: /dev/zero: cannot be read \(has more than 4 MiB\)"):
+        load_config(Options, file=Path("/dev/zero"))

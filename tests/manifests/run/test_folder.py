@@ -1,5 +1,6 @@
 import dataclasses
 import json
+import os
 from contextlib import contextmanager
 
 import pyarrow as pa
@@ -333,3 +334,10 @@ def test_paths_stay_valid_if_the_run_folder_moves_alone(tmp_path):
     moved = (tmp_path / "runs/one").rename(tmp_path / "archive")
     (record,) = RunFolder(open_storage(moved)).read_manifest().read_shard(0).records
     assert record.image == f"{tmp_path}/p0.png"
+
+
+def test_a_huge_description_is_not_read(tmp_path):
+    (tmp_path / "run.yaml").touch()
+    os.truncate(tmp_path / "run.yaml", 1 << 40)
+    with pytest.raises(ManifestError, match=r"run_unreadable: run\.yaml cannot be read \(has more than 4 MiB\)"):
+        RunFolder(open_storage(tmp_path)).read_description()
