@@ -19,6 +19,7 @@ def gains():
     return measure_gains(load_config(RunConfig, settings=[*SETTINGS, *batches]), amounts)
 
 
+@pytest.mark.slow
 def test_a_gain_is_the_ratio_of_two_medians(gains):
     assert [gain.name for gain in gains] == ["render", "motion", "chain"]
     for gain in gains:

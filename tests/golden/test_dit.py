@@ -55,6 +55,7 @@ def features(section, network):
         return [network.encode(window) for window in two_windows(section)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", SECTIONS)
 def test_trained_schedules_match(networks, name):
     for buffer in BUFFERS:
@@ -107,6 +108,7 @@ def test_denoising_call_matches_with_one_row_of_positions_for_all_tokens(network
     section.check("denoise_legacy_pe", network.denoise(*inputs, torch.from_numpy(section.input("step"))), CALL)
 
 
+@pytest.mark.slow
 def test_two_windows_in_a_row_match(section, network, features):
     window, _ = two_windows(section)
     first = network.sample(window, noise=section.tape("noise_w1"), cfg_scale=2.8, steps=8)

@@ -29,6 +29,7 @@ def test_smoothed_squares_match(tracks):
             np.testing.assert_allclose(values, arrays[f"t{number}_{name}"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_cropped_faces_match(tracks):
     arrays = stored("track_crop")
     frames = pattern_video(20302, 150, 260, 440, meta()["track_crop"]["frames_sha"])

@@ -74,6 +74,7 @@ def warping_section():
     return section, section.input("feature_3d"), source, source + section.input("kp_delta")
 
 
+@pytest.mark.slow
 @both_forms
 def test_warping_module_matches(warping_section, form):
     section, feature, source, driving = warping_section
@@ -115,6 +116,7 @@ def test_dense_motion_steps_match(warping_section):
     section.check("heatmap", warping.heatmap_differences(source, driving, (16, 64, 64))[:, :, None], 1e-5)
 
 
+@pytest.mark.slow
 @both_forms
 def test_spade_generator_matches(form):
     section = Section("G")

@@ -55,6 +55,7 @@ def test_motion_in_all_fifty_steps(form):
     assert mean < 0.008
 
 
+@pytest.mark.slow
 @has_bfloat16_convolutions
 @torch.inference_mode()
 def test_the_warped_feature(form):

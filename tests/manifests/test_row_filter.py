@@ -67,6 +67,7 @@ def test_rows_after_the_limit_are_neither_checked_nor_counted(tmp_path):
     assert (summary.rows, summary.bad_rows, summary.left_out, source.records) == (3, 1, 1, 1)
 
 
+@pytest.mark.slow
 def test_a_limit_stops_reading(tmp_path):
     rows = [{"record_id": f"r{n}", "image": "1.jpg", "audio": "1.wav"} for n in range(20_000)]
     copied, summary, _ = copy_rows(tmp_path, rows, name="pairs.csv", limit=8193)

@@ -116,6 +116,7 @@ def probe_with_memory(path):
     return [warning.code for warning in warnings], resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss << 10
 
 
+@pytest.mark.slow
 def test_a_jump_of_timestamps_by_hours_takes_little_memory(tmp_path):
     """Filled with silence in one block, nine hours would be over 3 GiB."""
     path = tmp_path / "jump.mka"

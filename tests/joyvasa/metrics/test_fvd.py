@@ -180,6 +180,7 @@ def test_clips_are_batched():
     assert clips_of(250, clips_per_video=9)[1] == [4, 4, 1]
 
 
+@pytest.mark.slow
 def test_streaming_equals_the_whole_clip(monkeypatch):
     network = write_seeded_weights("i3d")
     monkeypatch.setattr(FvdMetric, "config", FvdConfig(clip_frames=9, stride_frames=9, clips_per_video=2))

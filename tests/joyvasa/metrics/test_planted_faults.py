@@ -170,6 +170,7 @@ def test_another_person_in_the_source_picture_changes_the_first_frame_metrics(ta
     assert after["first_face_ssim"] < 0.6
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["d20", pytest.param("d10", marks=SLOW)])  # in d12 two lags are equally good
 def test_sound_shifted_by_five_frames_changes_the_lag_by_five(name, tmp_path):
     talk = load(name, tmp_path)

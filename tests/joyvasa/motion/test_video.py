@@ -81,6 +81,7 @@ def test_motion_read_from_a_video_is_the_motion_that_made_it(made, read):
     assert correlate(mouth_gap(motion), mouth_gap(read.file.motion)) >= 0.9
 
 
+@pytest.mark.slow
 def test_a_video_of_another_rate_gives_motion_at_the_rate_of_the_model(made, read, models, tmp_path):
     _, video = made
     ffmpeg("-i", video, "-vf", "fps=60", "-c:a", "copy", tmp_path / "sixty.mp4")
@@ -101,6 +102,7 @@ def test_rotation_in_the_metadata_is_applied(made, read, models, tmp_path):
     assert rotated.sound_channels == 0
 
 
+@pytest.mark.slow
 def test_motion_is_interpolated_while_the_face_is_away(made, models, tmp_path):
     _, video = made
     hide = "drawbox=color=gray:t=fill:enable='between(n,10,24)'"
@@ -123,6 +125,7 @@ def test_a_video_without_a_face_is_refused_with_one_sentence(frames, code, model
         models.read_motion(tmp_path / "video.mp4")
 
 
+@pytest.mark.slow
 def test_one_of_two_faces_is_followed(models, tmp_path):
     still, moving = np.repeat(talking(1), 25, axis=0), talking(25)
     write_video(tmp_path / "pair.mp4", np.concatenate([still, moving], axis=2))

@@ -11,6 +11,7 @@ from tests.media import EXAMPLES, write_tone
 from tests.pipelines.runs.small_runs import make_config, read_rows, write_manifest
 
 
+@pytest.mark.slow
 def test_a_driving_video_is_read_once_for_all_its_rows(tmp_path):
     video = recording(tmp_path / "talk.mp4", talking(12))
     (tmp_path / "copy.mp4").write_bytes(video.read_bytes())

@@ -363,6 +363,7 @@ def test_finished_videos_are_exported_as_webdataset_shards(finished, tmp_path):
     assert (tmp_path / "tars/contact_sheet.jpg").read_bytes()[:2] == b"\xff\xd8"
 
 
+@pytest.mark.slow
 def test_manifest_media_and_run_may_be_in_an_object_store(inputs, manifest, finished, s3_bucket):
     store = fsspec.filesystem("s3")
     for path in (manifest, *inputs.glob("[ab].jpg"), *inputs.glob("*.wav")):

@@ -97,6 +97,7 @@ def test_an_animator_plays_the_motion_of_another_model(bundle, tmp_path):
     assert moved[5] > 2 * moved[10]  # loudest and silent frame
 
 
+@pytest.mark.slow
 def test_a_run_plays_and_saves_the_motion_of_another_model(bundle, tmp_path):
     sounds = [write_swelling_tone(tmp_path / f"{number}.wav", seconds) for number, seconds in enumerate((0.5, 1.9))]
     rows = [{"record_id": path.stem, "image": DATA / "portrait.jpg", "audio": path} for path in sounds]

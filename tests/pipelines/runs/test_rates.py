@@ -66,6 +66,7 @@ def manifest(tmp_path_factory):
     return write(folder / "m.csv", rows)
 
 
+@pytest.mark.slow
 def test_a_plan_measures_this_machine(manifest, tmp_path):
     arguments = ["plan", str(manifest), "--measure", "--json"]
     result = CliRunner().invoke(app, [*arguments, *(part for entry in SETTINGS for part in ("--set", entry))])

@@ -16,6 +16,7 @@ from tests.media import EXAMPLES, write_tone
 from tests.motions import random_motion
 
 
+@pytest.mark.slow
 def test_a_job_gives_a_video_and_a_value_or_a_reason_for_each_metric(tmp_path):
     portrait = shutil.copy(EXAMPLES / "portrait.jpg", tmp_path)
     sound = write_tone(tmp_path / "speech.wav", seconds=0.4)
