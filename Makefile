@@ -24,7 +24,7 @@ demo: .venv/installed  ## run a small manifest to the end: sample media of MEDIA
 
 extras: .venv/extras  ## add what only some need: the page in the browser, networks of InsightFace, S3, clusters on AWS
 
-test: .venv/tools  ## what must always hold; 6 to 8 minutes on two cores
+test: .venv/tools  ## what must always hold; 5 minutes on two cores
 	$(BIN)/pytest $(PARALLEL) -m "not slow and not bench"
 
 test-all: .venv/tools  ## the long checks, which `make test` leaves out

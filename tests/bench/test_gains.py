@@ -27,6 +27,7 @@ def test_a_gain_is_the_ratio_of_two_medians(gains):
         assert len(gain.baseline_s) == len(gain.ours_s) == 1
 
 
+@pytest.mark.slow
 def test_the_baseline_computes_the_same_results(gains):
     render, motion, _ = gains
     assert render.difference <= 1  # rounding

@@ -50,6 +50,7 @@ def test_nothing_is_compiled_by_default(compiled):
     assert not compiled
 
 
+@pytest.mark.slow
 @needs_compiler
 def test_models_do_not_share_networks_with_compiled_ones():
     plain = models()

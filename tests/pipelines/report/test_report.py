@@ -212,6 +212,7 @@ def test_infinite_numbers_are_none(tmp_path):
     assert [(reason.code, reason.count) for reason in figures.reasons] == [("not_finite", 4)]
 
 
+@pytest.mark.slow
 def test_a_report_lies_whole_in_an_object_store(s3_bucket, tmp_path):
     write_run(f"{s3_bucket}/run", rows(12), outcome, manifests=tmp_path)
     files = write_report(f"{s3_bucket}/run")

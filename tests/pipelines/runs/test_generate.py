@@ -224,7 +224,8 @@ def test_a_run_with_other_settings_is_refused_with_the_difference(manifest, fini
         generate_videos(manifest, finished, make_config("save_motion=true"))
 
 
-@pytest.mark.parametrize("change", [pytest.param("edited", marks=pytest.mark.slow), "deleted"])
+@pytest.mark.slow
+@pytest.mark.parametrize("change", ["edited", "deleted"])
 def test_a_started_run_does_not_need_its_manifest(inputs, tmp_path, monkeypatch, change):
     rows = [{"record_id": f"x{n}", "image": "a.jpg", "audio": "short.wav", "note": f"n{n}"} for n in range(4)]
     path = write_manifest(inputs / "changing.csv", rows)

@@ -35,6 +35,7 @@ def test_a_job_gives_a_video_and_a_value_or_a_reason_for_each_metric(tmp_path):
     assert "sharpness" in numbers
 
 
+@pytest.mark.slow
 def test_a_motion_that_is_longer_than_the_longest_recording_is_refused(tmp_path):
     portrait = shutil.copy(EXAMPLES / "portrait.jpg", tmp_path)
     save_motion(tmp_path / "motion.safetensors", random_motion(n_frames=20, keypoints=21))

@@ -29,6 +29,7 @@ def one_cpu():
     ray.shutdown()
 
 
+@pytest.mark.slow
 def test_a_machine_with_fewer_cpus_than_workers_runs_all_stages_at_once(one_cpu):
     pipeline = Pipeline(tuple(replace(spec, num_cpus=1) for spec in diamond(batch_size=4).stages))
     required = sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
@@ -39,6 +40,7 @@ def test_a_machine_with_fewer_cpus_than_workers_runs_all_stages_at_once(one_cpu)
     assert len(finished) == 8
 
 
+@pytest.mark.slow
 def test_a_stage_without_worker_says_what_it_waits_for(one_cpu, monkeypatch):
     monkeypatch.setattr("pipelines.engine.loop.WAITING_S", 0.5)
     stage = diamond(batch_size=4).stages[0].stage
