@@ -8,10 +8,10 @@ import hashlib
 import os
 import re
 import secrets
+import threading
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from joyvasa.runtime.files import FULL_DISK
@@ -189,7 +189,20 @@ def _remove_unused(path: str) -> bool:
     return True
 
 
-@lru_cache(8)
+_OPENING = threading.Lock()  # a second cache of another thread would keep the folder from being removed
+_OPENED: dict[MediaCacheConfig, MediaCache] = {}
+
+
 def open_cache(config: MediaCacheConfig) -> MediaCache:
-    """Return the cache of a run in this process."""
-    return MediaCache(config)
+    """Return the cache of a run in this process, the same one in all threads."""
+    with _OPENING:
+        if config not in _OPENED:
+            _OPENED[config] = MediaCache(config)
+        return _OPENED[config]
+
+
+def close_cache(config: MediaCacheConfig) -> None:
+    """Close the cache of a run in this process, if it is open."""
+    with _OPENING:
+        if cache := _OPENED.pop(config, None):
+            cache.close()

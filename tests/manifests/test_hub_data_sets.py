@@ -9,7 +9,7 @@ import pytest
 from manifests.manifest import open_manifest
 from manifests.problems import ManifestError
 from stages.media import local_file
-from stages.media_cache import MediaCacheConfig, open_cache
+from stages.media_cache import MediaCacheConfig, close_cache
 from tests.manifests.dataset_hub import serve_data_set
 from tests.manifests.tables import scanned
 
@@ -60,8 +60,7 @@ def test_rows_of_a_data_set_on_the_hub_are_read_without_their_media_which_are_fe
     with local_file(records[3].audio, cache) as path:
         assert path.read_bytes() == b"sound"
     assert sum(size for name, size in downloads if name.endswith("parquet")) <= 80 * PICTURE_BYTES * 1.01
-    open_cache(cache).close()
-    open_cache.cache_clear()
+    close_cache(cache)
 
 
 def test_what_save_to_disk_wrote_is_read_on_the_hub(hub):

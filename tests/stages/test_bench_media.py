@@ -16,7 +16,7 @@ from manifests.manifest import open_manifest
 from manifests.scan import Scan
 from stages.base import Item, Ok
 from stages.hash_inputs import HashInputsStage
-from stages.media_cache import MediaCacheConfig, open_cache
+from stages.media_cache import MediaCacheConfig, close_cache
 
 pytestmark = pytest.mark.bench
 N_ROWS = 2000
@@ -72,8 +72,7 @@ def measure_reading(manifest, name):
         outcomes = stage.run([Item(record) for record in records[start : start + stage.batch_size]])
         assert all(isinstance(outcome, Ok) for outcome in outcomes)
     seconds = time.perf_counter() - started
-    open_cache(stage.media_cache).close()
-    open_cache.cache_clear()
+    close_cache(stage.media_cache)
     return seconds
 
 

@@ -10,7 +10,7 @@ import time
 import pytest
 
 from manifests.scratch import SharedScratch, sweep_scratch
-from stages.media_cache import PARTIAL, MediaCache, MediaCacheConfig
+from stages.media_cache import PARTIAL, MediaCache, MediaCacheConfig, close_cache, open_cache
 
 
 @pytest.fixture
@@ -152,3 +152,23 @@ def test_a_folder_that_is_a_link_is_refused(temporary):
     scratch.folder.symlink_to(temporary / "elsewhere")
     with pytest.raises(OSError, match=str(scratch.folder)):
         SharedScratch("run")
+
+
+def test_threads_that_open_a_cache_at_once_get_the_same_one(temporary, monkeypatch):
+    config, opened, slow = MediaCacheConfig("threads"), [], MediaCache.__init__
+
+    def open_slowly(self, config):
+        time.sleep(0.05)
+        slow(self, config)
+
+    monkeypatch.setattr(MediaCache, "__init__", open_slowly)
+    threads = [threading.Thread(target=lambda: opened.append(open_cache(config))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len({id(cache) for cache in opened}) == 1
+    close_cache(config)
+    assert list(temporary.iterdir()) == []
+    assert open_cache(config) is not opened[0]
+    close_cache(config)

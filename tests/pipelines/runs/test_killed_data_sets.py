@@ -23,7 +23,7 @@ from manifests.scratch import PREFIX
 from manifests.storage import open_storage
 from pipelines.runs.config import RunConfig
 from pipelines.runs.resume import resume_run
-from stages.media_cache import MediaCacheConfig, open_cache
+from stages.media_cache import MediaCacheConfig, close_cache
 from tests.manifests.dataset_hub import serve_data_set
 from tests.media import EXAMPLES, write_tone
 from tests.pipelines.runs.small_runs import read_rows
@@ -147,8 +147,7 @@ def test_a_killed_run_over_a_data_set_is_completed_with_the_media_of_each_row(so
         assert rows[f"r{number}"]["audio_sha256"] == sha256(sound).hexdigest()
 
     config = config_from_dict(RunConfig, RunFolder(open_storage(run)).read_description().configuration)
-    open_cache(MediaCacheConfig(str(run), config.media_cache_bytes)).close()
-    open_cache.cache_clear()
+    close_cache(MediaCacheConfig(str(run), config.media_cache_bytes))
     assert list((tmp_path / "tmp").iterdir()) == []
 
 
