@@ -161,6 +161,15 @@ def test_names_that_its_python_blocks_import_exist(name):
         exec(line, {})
 
 
+@pytest.mark.parametrize("name", TEXTS)
+def test_members_of_classes_that_it_names_exist(name):
+    sources = [file.read_text(encoding="utf-8") for room in ROOMS for file in sorted((ROOT / room).rglob("*.py"))]
+    for kind, member in re.findall(r"`([A-Z][a-z]\w+)\.(\w+)(?:\(.*?\))?`", TEXTS[name]):
+        defining = [text for text in sources if re.search(rf"^class {kind}\b", text, re.MULTILINE)]
+        member_line = re.compile(rf"^    (?:def |async def )?{member}\b", re.MULTILINE)
+        assert any(member_line.search(text) for text in defining), f"{name} names {kind}.{member}"
+
+
 def test_extras_that_it_names_exist():
     extras = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]["optional-dependencies"]
     assert set(re.findall(r"joyvasa\[([\w-]+)\]", UNION)) <= extras.keys()

@@ -93,6 +93,7 @@ class RunFolder:
         shards/00000/videos/<stem>.mp4      see `record.file_stem`
         shards/00000/motion/<stem>.<suffix> if motions are saved
         shards/00000/features/<stem>.npz    for metrics of whole data sets
+        shards/00000/moments/*.npz          sums of the features, saved by a report
         shards/00000/saved/*.jsonl          outcomes of an unfinished shard
         shards/00000/_done.json             written last
 
