@@ -2,6 +2,8 @@
 
 import re
 import shlex
+import subprocess
+import sys
 import tomllib
 from dataclasses import fields, is_dataclass
 from importlib.util import find_spec
@@ -137,6 +139,30 @@ def test_commands_print_what_the_readme_shows(tmp_path, monkeypatch, command):
         printed += f"error: {result.exception}\n"
 
     assert printed == sessions()[command]
+
+
+@pytest.mark.slow
+def test_long_commands_print_what_the_readme_shows_in_their_order(tmp_path):
+    """Times, sizes of files and how full batches were differ between machines."""
+    (tmp_path / "manifests").symlink_to(ROOT / "manifests")
+
+    def normalize(text: str) -> list[str]:
+        text = re.sub(r"[\d,.]+(?= s\b|% full| bytes)", "N", text.replace(str(tmp_path), "/home/me"))
+        return [" ".join(line.split()) for line in text.splitlines()]
+
+    run = 0
+    for command, shown in sessions().items():
+        arguments = shlex.split(command, comments=True)[1:]
+        if arguments[0] in FAST or "error:" in shown:
+            continue
+        process = [sys.executable, "-m", "joyvasa", *arguments]
+        result = subprocess.run(process, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert result.returncode == 0, result.stderr
+        notes = "\n".join(re.findall("^note: .*\n", result.stderr, re.MULTILINE))
+        stages = "\n".join(re.findall("^  .* computed, .*", result.stderr, re.MULTILINE))  # not on standard output
+        assert normalize(notes + result.stdout + stages) == normalize(shown), command
+        run += 1
+    assert run == 5
 
 
 def test_targets_modules_and_tests_that_it_names_exist():
