@@ -62,16 +62,12 @@ def parse_json(data: str | bytes) -> Any:
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # the parser in C is 15 times as fast
 
 
-def _is_text(name: object) -> bool:
-    return isinstance(name, str)
-
-
 class _PlainLoader(_Loader):
     """YAML loader that rejects duplicate keys and numbers that Python cannot print."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        names = [key.value for key, _ in node.value]
-        duplicates = {name for name, count in Counter(filter(_is_text, names)).items() if count > 1}
+        names = Counter(key.value for key, _ in node.value if isinstance(key.value, str))
+        duplicates = {name for name, count in names.items() if count > 1}
         if duplicates:
             raise yaml.YAMLError(f"key {min(duplicates)!r} occurs twice")
         return super().construct_mapping(node, deep)

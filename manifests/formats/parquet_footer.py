@@ -8,6 +8,7 @@ therefore decodes that part of the footer itself. What Arrow's readers of rows c
 from __future__ import annotations
 
 import io
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow.parquet as pq
@@ -18,17 +19,17 @@ STOP, TRUE, FALSE, BYTE, DOUBLE, BINARY, LIST, SET, MAP, STRUCT = 0, 1, 2, 3, 7,
 ROW_GROUPS, COLUMNS, COLUMN_METADATA, STATISTICS, NULL_COUNT = 4, 1, 3, 12, 3
 
 
-def read_null_counts(metadata: pq.FileMetaData, column: int) -> list[int | None]:
-    """Return the number of nulls of a column in each row group; None where the file does not state it.
+def read_null_counts(metadata: pq.FileMetaData, columns: Sequence[int]) -> list[list[int | None]]:
+    """Return the number of nulls in each row group, for each column; None where the file does not state it.
 
     Args:
         metadata: footer of the file.
-        column: index of the leaf column.
+        columns: indices of leaf columns.
     """
     content = io.BytesIO()
     metadata.write_metadata_file(content)  # well-formed even if the numbers in the file are damaged
     groups = _CompactDecoder(content.getbuffer(), MAGIC_BYTES).read_struct().get(ROW_GROUPS, [])
-    return [_find_null_count(group.get(COLUMNS, []), column) for group in groups]
+    return [[_find_null_count(group.get(COLUMNS, []), column) for group in groups] for column in columns]
 
 
 def _find_null_count(columns: list[dict[int, Any]], column: int) -> int | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, BinaryIO
 
 import pyarrow as pa
@@ -40,7 +40,7 @@ class ParquetReader(TypedReader):
                         yield self.build_block(batch, number, passed, {})
                         number += len(batch)
                     return
-                null_counts = {name: _read_null_counts(parquet, column) for name, column in self._media.items()}
+                null_counts = _read_null_counts(parquet, self._media)
                 for group in range(parquet.metadata.num_row_groups):
                     counts = {name: of_groups[group] for name, of_groups in null_counts.items()}
                     for block in self._read_group(parquet, group, number, names, passed, counts):
@@ -94,10 +94,12 @@ def _find_bytes(parquet: pq.ParquetFile, group: int, column: MediaColumn, null_c
     return found
 
 
-def _read_null_counts(parquet: pq.ParquetFile, column: MediaColumn) -> list[int | None]:
+def _read_null_counts(parquet: pq.ParquetFile, media: Mapping[str, MediaColumn]) -> dict[str, list[int | None]]:
+    """Return the number of rows without bytes in each row group, by the names of media; the footer is read once."""
     schema = parquet.metadata.schema
-    leaf = next(n for n in range(len(schema)) if schema.column(n).path == column.bytes_leaf)
-    return read_null_counts(parquet.metadata, leaf)
+    leaves = {schema.column(number).path: number for number in range(len(schema))}
+    counts = read_null_counts(parquet.metadata, [leaves[column.bytes_leaf] for column in media.values()])
+    return dict(zip(media, counts, strict=True))
 
 
 def _open_parquet(file: BinaryIO) -> pq.ParquetFile:

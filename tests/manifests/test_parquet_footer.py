@@ -39,14 +39,14 @@ def test_null_counts_are_those_of_arrow(options):
     for column in range(metadata.num_columns):
         chunks = [metadata.row_group(number).column(column) for number in range(metadata.num_row_groups)]
         expected = [chunk.statistics and chunk.statistics.null_count for chunk in chunks]
-        assert read_null_counts(metadata, column) == expected
-    assert read_null_counts(metadata, 99) == [None] * 15
+        assert read_null_counts(metadata, [column]) == [expected]
+    assert read_null_counts(metadata, [99]) == [[None] * 15]
 
 
 def test_a_file_without_statistics_states_no_null_counts():
     file = io.BytesIO()
     pq.write_table(pa.table({"a": [1, None, 3]}), file, write_statistics=False, row_group_size=2)
-    assert read_null_counts(pq.read_metadata(file), 0) == [None, None]
+    assert read_null_counts(pq.read_metadata(file), [0]) == [[None, None]]
 
 
 def count_rows(path):

@@ -8,6 +8,7 @@ import numpy as np
 import pyarrow as pa
 
 from joyvasa.runtime.arrow_text import format_values
+from pipelines.runs.selection.splits import find_components
 
 MAX_BITS = 3  # largest number of bits in which the hashes of copies differ; 95 other portraits in 10 or more
 N_BANDS = 4  # parts of a hash; of two hashes that differ in at most 3 bits, one of 4 parts is equal
@@ -33,11 +34,7 @@ def merge_near_duplicates(keys: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     """
     known = (keys != 0) & (hashes != 0)
     pictures, first, inverse = np.unique(keys[known], return_index=True, return_inverse=True)
-    left, right = _find_pairs(hashes[known][first])
-    lowest = np.arange(len(pictures))
-    while np.any(lowest[left] != lowest[right]):
-        np.minimum.at(lowest, left, lowest[right])
-        np.minimum.at(lowest, right, lowest[left])
+    lowest = find_components(len(pictures), *_find_pairs(hashes[known][first]))
     merged = keys.copy()
     merged[known] = pictures[lowest[inverse]]
     return merged

@@ -81,25 +81,36 @@ def assign_splits(columns: Sequence[np.ndarray], shares: Sequence[float], *, see
 
 
 def _find_groups(columns: Sequence[np.ndarray]) -> np.ndarray:
-    """Return the number of the first row of the group of each row, int64; rows without values are groups of their own.
+    """Return the number of the first row of each row's group, int64; rows without values are groups of their own."""
+    edges = [(np.empty(0, np.intp), np.empty(0, np.intp))]
+    for column in columns:
+        _, first, inverse = np.unique(column, return_index=True, return_inverse=True)
+        rows = np.flatnonzero(column)
+        edges.append((rows, first[inverse][rows]))
+    return find_components(len(columns[0]), *map(np.concatenate, zip(*edges, strict=True)))
 
-    Each row points to a row of its group with a lower number, and the numbers fall until nothing changes, as in the
-    connected components of Shiloach and Vishkin (1982): the rounds grow with the logarithm of the rows.
+
+def find_components(n: int, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the lowest number in the connected component of each of n nodes, int64.
+
+    Each node points to a node of its component with a lower number, and the numbers fall until nothing changes, as in
+    the algorithm of Shiloach and Vishkin (1982): the rounds grow with the logarithm of the nodes.
+
+    Args:
+        n: number of nodes.
+        left: node at one end of each edge.
+        right: node at its other end.
     """
-    values = [(column != 0, *np.unique(column, return_inverse=True)) for column in columns]
-    first_row = np.arange(len(columns[0]))
+    pointed = np.arange(n)
     while True:
-        lowest = first_row.copy()
-        for present, distinct, codes in values:
-            lowest_of_value = np.full(len(distinct), len(lowest))
-            np.minimum.at(lowest_of_value, codes[present], lowest[present])
-            lowest[present] = lowest_of_value[codes[present]]
-
-        np.minimum.at(lowest, first_row, lowest.copy())  # a lower number also reaches the row that was pointed to
+        lowest = pointed.copy()
+        np.minimum.at(lowest, left, pointed[right])
+        np.minimum.at(lowest, right, pointed[left])
+        np.minimum.at(lowest, pointed, lowest.copy())  # a lower number also reaches the node that was pointed to
         lowest = lowest[lowest]
-        if np.array_equal(lowest, first_row):
-            return first_row
-        first_row = lowest
+        if np.array_equal(lowest, pointed):
+            return pointed
+        pointed = lowest
 
 
 def find_first_values(columns: Iterable[np.ndarray]) -> np.ndarray:
