@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
-from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem
+from joyvasa.runtime.locations import get_local_path, is_empty, is_http, is_remote, open_filesystem
 from manifests.manifest import open_binary
 from manifests.problems import ManifestError, ValueFault, safe_text
 from manifests.schema import VIDEOS, parse_path
@@ -45,7 +45,7 @@ class FileTree:
         self.chosen = False
         self._texts: dict[str, str] = {}  # paths of text files, by path without suffix
         shown = safe_text(source, 200)
-        if not get_local_path(source).strip():  # it would be the working directory
+        if is_empty(source):
             raise ManifestError("manifest_missing", f"media: found {source!r}; expected a path or URI: name a folder")
         try:
             self._fs: Any

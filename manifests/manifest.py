@@ -14,7 +14,7 @@ from typing import Any, BinaryIO, cast
 import pyarrow as pa
 
 from joyvasa.errors import first_line
-from joyvasa.runtime.locations import get_local_path, is_http, is_remote, open_filesystem, split_member
+from joyvasa.runtime.locations import get_local_path, is_empty, is_http, is_remote, open_filesystem, split_member
 from manifests.formats.arrow_format import ArrowReader
 from manifests.formats.block import PartitionReader, Reader, parse_partitions
 from manifests.formats.csv_format import CsvReader
@@ -92,7 +92,7 @@ def open_manifest(uri: str | os.PathLike[str]) -> Manifest:
         ManifestError: `manifest_missing`, `manifest_unreadable` or `manifest_format`.
     """
     text = os.fspath(uri)
-    if not get_local_path(text).strip():  # it would be the working directory
+    if is_empty(text):
         raise ManifestError("manifest_missing", f"manifest: found {text!r}; expected a path or URI: name a file")
     path = text if is_remote(text) else os.path.abspath(get_local_path(text))
     shown = safe_text(text, 200)

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 from joyvasa.runtime.files import atomic_file
-from joyvasa.runtime.locations import get_local_path, is_remote, open_filesystem
+from joyvasa.runtime.locations import get_local_path, is_empty, is_remote, open_filesystem
 from manifests.problems import ManifestError, safe_text
 from manifests.scratch import scratch_folder
 
@@ -223,7 +223,7 @@ def open_storage(root: str | os.PathLike[str]) -> Storage:
             the path is empty.
     """
     text = os.fspath(root)
-    if not get_local_path(text).strip():  # it would be the working directory
+    if is_empty(text):
         raise ManifestError("storage_empty", f"folder: found {text!r}; expected a path or URI: name a folder")
     if not is_remote(text):
         return LocalStorage(os.path.abspath(get_local_path(text)))

@@ -36,6 +36,11 @@ def get_local_path(location: str) -> str:
     return location[scheme.end() :] if scheme else location
 
 
+def is_empty(location: str) -> bool:
+    """Return whether a location names nothing; as a path it would be the working directory."""
+    return not get_local_path(location).strip()
+
+
 def split_member(location: str) -> tuple[str, str, str] | None:
     """Split a location in a container, `tar://faces/a.png::/data/faces.tar`, into scheme, member and container.
 

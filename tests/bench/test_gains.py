@@ -8,6 +8,8 @@ from joyvasa.config import load_config
 from pipelines.runs.config import RunConfig
 from tests.bench.gains import Amounts, measure_gains
 
+pytestmark = pytest.mark.slow
+
 SETTINGS = ["animation.models=random", "executor=local", "animation.picture.max_side=128"]
 STAGES = ("hash_inputs", "portrait", "speech", "motion", "render", "verify_output")
 
@@ -19,7 +21,6 @@ def gains():
     return measure_gains(load_config(RunConfig, settings=[*SETTINGS, *batches]), amounts)
 
 
-@pytest.mark.slow
 def test_a_gain_is_the_ratio_of_two_medians(gains):
     assert [gain.name for gain in gains] == ["render", "motion", "chain"]
     for gain in gains:
@@ -27,7 +28,6 @@ def test_a_gain_is_the_ratio_of_two_medians(gains):
         assert len(gain.baseline_s) == len(gain.ours_s) == 1
 
 
-@pytest.mark.slow
 def test_the_baseline_computes_the_same_results(gains):
     render, motion, _ = gains
     assert render.difference <= 1  # rounding

@@ -15,8 +15,9 @@ from pipelines.web.limits import Limits
 from tests.media import EXAMPLES, write_tone
 from tests.motions import random_motion
 
+pytestmark = pytest.mark.slow
 
-@pytest.mark.slow
+
 def test_a_job_gives_a_video_and_a_value_or_a_reason_for_each_metric(tmp_path):
     portrait = shutil.copy(EXAMPLES / "portrait.jpg", tmp_path)
     sound = write_tone(tmp_path / "speech.wav", seconds=0.4)
@@ -35,7 +36,6 @@ def test_a_job_gives_a_video_and_a_value_or_a_reason_for_each_metric(tmp_path):
     assert "sharpness" in numbers
 
 
-@pytest.mark.slow
 def test_a_motion_that_is_longer_than_the_longest_recording_is_refused(tmp_path):
     portrait = shutil.copy(EXAMPLES / "portrait.jpg", tmp_path)
     save_motion(tmp_path / "motion.safetensors", random_motion(n_frames=20, keypoints=21))
