@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from joyvasa.runtime.files import atomic_file
+from joyvasa.runtime.files import atomic_file, check_regular
 from joyvasa.runtime.locations import get_local_path, is_empty, is_remote, open_filesystem
 from manifests.problems import ManifestError, safe_text
 from manifests.scratch import scratch_folder
@@ -123,13 +123,9 @@ class LocalStorage(Storage):
             return file.read()
 
     def open(self, path: str) -> BinaryIO:
-        """See `Storage`; raise OSError if it is not a regular file, as a named pipe would block."""
-        target = self.path(path)
-        descriptor = os.open(target, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            os.close(descriptor)
-            raise OSError(errno.EINVAL, "Not a regular file", str(target))
-        return open(descriptor, "rb")
+        """See `Storage`; raise OSError if it is not a regular file."""
+        check_regular(self.path(path))
+        return self.path(path).open("rb")
 
     def size(self, path: str) -> int | None:
         """See `Storage`."""

@@ -96,6 +96,8 @@ def _list_saved(fs: Any, folder: str) -> list[str]:
 def _read_names(fs: Any, file: str, key: str, field: str | None) -> list[str]:
     """Return the names of files or folders in a JSON file of `save_to_disk`; none can be outside of its folder."""
     try:
+        if not fs.isfile(file):  # opening a pipe would block
+            raise ValueError("not a regular file")
         with fs.open(file, "rb") as stream:
             entries = parse_json(stream.read(_MAX_STATE_BYTES))[key]
         names = [entry[field] if field else entry for entry in entries]

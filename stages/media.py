@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import posixpath
-import stat
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -16,6 +13,7 @@ import pyarrow as pa
 
 from joyvasa.errors import InputError
 from joyvasa.runtime import locations
+from joyvasa.runtime.files import check_regular
 from joyvasa.runtime.locations import is_remote, open_filesystem, split_member
 from manifests.cells import SCHEME as CELL
 from manifests.cells import read_cells
@@ -154,8 +152,7 @@ def open_stream(location: str, cache: MediaCacheConfig | None = None) -> Generat
             with fs.open(path, "rb") as stream:
                 yield cast(BinaryIO, stream)
         return
-    if not stat.S_ISREG(os.stat(location).st_mode):  # opening a pipe would block
-        raise OSError(errno.ENXIO, "not a regular file", location)
+    check_regular(location)
     with open(location, "rb", buffering=0) as stream:
         yield cast(BinaryIO, stream)
 

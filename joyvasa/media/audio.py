@@ -256,7 +256,8 @@ def _add_gap_report(path: Path, output: Any) -> Any:
     """Decode once more onto the clock of the file, into nothing: ffmpeg then reports the silence that it inserts."""
     import ffmpeg
 
-    return ffmpeg.merge_outputs(output, audio_stream(path, "file").output("-", format="null"))
+    # The output of the last filter is complete: others lack some samples if the rate changes in mid-file.
+    return ffmpeg.merge_outputs(audio_stream(path, "file").output("-", format="null"), output)
 
 
 def _read_blocks(pipe: FfmpegPipe, path: Path, rate: int, channels: int) -> Iterator[np.ndarray]:

@@ -7,6 +7,7 @@ import hashlib
 import os
 import secrets
 import shutil
+import stat
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -129,6 +130,16 @@ def move_into_place(finished: Path, target: Path) -> None:
     _sync(finished)
     os.replace(finished, target)
     _sync_folder(target.parent)
+
+
+def check_regular(path: str | Path) -> None:
+    """Check that a path is a regular file, or a link to one: opening a named pipe would block.
+
+    Raises:
+        OSError: it does not exist; ENXIO if it is something else.
+    """
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise OSError(errno.ENXIO, "not a regular file", str(path))
 
 
 def hash_file(path: Path) -> str:

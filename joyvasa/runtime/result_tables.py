@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError, suggest_name
 from joyvasa.runtime.arrow_text import format_values
-from joyvasa.runtime.locations import open_filesystem
+from joyvasa.runtime.files import check_regular
+from joyvasa.runtime.locations import is_remote, open_filesystem
 from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
@@ -222,6 +223,8 @@ def read_table(
 def _read_file_schema(file: str) -> pa.Schema:
     store, (path,) = _resolve_paths([file])
     try:
+        if not is_remote(file):
+            check_regular(path)
         schema = pq.read_schema(path, filesystem=store)
         version = (schema.metadata or {})[b"joyvasa.schema_version"].decode()
     except (OSError, pa.ArrowException, KeyError, ValueError) as error:
@@ -259,7 +262,7 @@ def _resolve_paths(files: Sequence[str]) -> tuple[Any, list[str]]:
 def _unreadable(file: str, error: Exception) -> InputError:
     if isinstance(error, FileNotFoundError):
         return InputError("records_unreadable", f"{file}: does not exist: run the shard again")
-    reason = " ".join(f"{error}".split())[:200]
+    reason = " ".join(f"{getattr(error, 'strerror', None) or error}".split())[:200]
     return InputError("records_unreadable", f"{file}: cannot be read ({reason}): restore it or run the shard again")
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.compute
 
+from joyvasa.runtime.files import check_regular
 from manifests.cells import check_offsets, iterate_arrow, media_values, open_arrow
 from manifests.formats.block import BLOCK_ROWS, OpenFile, RowBlock, select_extra_columns
 from manifests.formats.typed_reader import TypedReader, read_values, unreadable_table
@@ -34,7 +35,10 @@ class ArrowReader(TypedReader):
         super().__init__(name, open_file, file=file, remote=path is None, required=required)
 
     def _open_source(self) -> Any:
-        return pa.memory_map(str(self._path)) if self._path else self._open()
+        if self._path is None:
+            return self._open()
+        check_regular(self._path)
+        return pa.memory_map(str(self._path))
 
     def _read_schema(self) -> pa.Schema:
         with self._open_source() as source:

@@ -278,10 +278,13 @@ def test_a_bad_value_of_a_folder_is_a_problem_of_each_row(tmp_path):
     assert (problem.place, problem.code, problem.value) == ("mode=fish/p.csv, line 2", "unknown_mode", "fish")
 
 
-def test_a_pipe_is_refused_at_once(tmp_path):
-    os.mkfifo(tmp_path / "m.csv")
-    with pytest.raises(ManifestError, match=r"manifest_unreadable: .*m\.csv: is not a regular file; expected one"):
-        scanned(tmp_path / "m.csv")
+@pytest.mark.parametrize(
+    "name", ["m.csv", "m.jsonl", "m.parquet", "m.arrow", "m.tar", "state.json", "dataset_dict.json"]
+)
+def test_a_pipe_is_refused_at_once(tmp_path, name):
+    os.mkfifo(tmp_path / name)
+    with pytest.raises(ManifestError, match=r"manifest_unreadable: .*not a regular file"):
+        scanned(tmp_path)
 
 
 def test_a_manifest_in_a_folder_with_two_colons_is_read(tmp_path):

@@ -136,5 +136,5 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, make):
     """A named pipe would block for ever."""
     make(tmp_path / "run.yaml")
     for read in (open_storage(tmp_path).read, open_storage(tmp_path).open):
-        with pytest.raises(OSError, match=r"Not a regular file: .*run\.yaml"):
+        with pytest.raises(OSError, match=r"not a regular file: .*run\.yaml"):
             read("run.yaml")

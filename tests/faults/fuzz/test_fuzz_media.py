@@ -251,7 +251,8 @@ def test_damaged_videos(videos, suffix, data):
         shapes = call(lambda: [batch.shape for batch in stream_video(path, frames_per_second=25, size=(48, 32))])
         if not isinstance(shapes, JoyvasaError):
             assert all(shape[1:] == (32, 48, 3) for shape in shapes)
-            assert sum(shape[0] for shape in shapes) < 3000
+            # A GIF states how long it shows each picture, up to 655 s.
+            assert sum(shape[0] for shape in shapes) < 3000 or suffix == "gif"
 
 
 PLAYLISTS = [

@@ -89,6 +89,17 @@ def test_chained_ogg_is_read_whole(tmp_path):
     assert info.warnings == ()
 
 
+def test_a_recording_with_parts_of_several_rates_has_one_length(tmp_path):
+    for rate in (44_100, 22_050, 12_000):
+        ffmpeg("-i", SPEECH, "-t", 1, "-ar", rate, tmp_path / f"{rate}.mp3")
+    parts = [(tmp_path / f"{rate}.mp3").read_bytes() for rate in (44_100, 22_050, 12_000)]
+    joined = tmp_path / "joined.mp3"
+    joined.write_bytes(b"".join(parts))
+    info = probe_audio(joined)
+    assert len(load_audio(joined)) == info.n_samples
+    assert info.duration_s == pytest.approx(3, abs=0.3)
+
+
 @pytest.mark.parametrize("channels", [1, 2, 3, 6, 8, 9, 11, 13, 15, 16, 17, 24, 33, 64])
 def test_any_number_of_channels_is_mixed_down(tmp_path, channels):
     time_s = np.arange(SAMPLE_RATE) / SAMPLE_RATE

@@ -1,5 +1,6 @@
 """Outcome rows of a run as a DataFrame: `joyvasa.results`."""
 
+import os
 import shutil
 import subprocess
 import sys
@@ -253,3 +254,12 @@ def test_copies_of_shards_under_other_names_are_not_read(run):
     for name in ("0", "00000.bak", "000000"):
         shutil.copytree(shards / "00000", shards / name)
     assert joyvasa.results(run.storage.root).record_id.tolist() == [row["record_id"] for row in ROWS]
+
+
+def test_a_pipe_in_the_place_of_a_table_is_refused_at_once(run):
+    table = Path(run.storage.root, "shards/00001/records.parquet")
+    table.unlink()
+    os.mkfifo(table)
+    for read in (lambda: joyvasa.results(run.storage.root), lambda: run.read_records(1)):
+        with pytest.raises(InputError, match=r"records_unreadable: .*records\.parquet: .* \(not a regular file\)"):
+            read()
