@@ -37,6 +37,7 @@ from stages.base import Failed, FailureKind, Ok
 
 MAX_WAIT_S = 0.2  # between two checks of time limits and of idle workers
 WAITING_S = 60.0  # between two reports that a stage has no worker
+ROOM_S = 30.0  # for which a stage has no worker before idle workers of others end, which start again as much later
 GC_THRESHOLDS = (200_000, 50, 1000)  # with Python's own, 500 simulated GPUs cost the driver 1.7 times as much
 PROGRESS_S = 1.0  # between two progress events
 
@@ -123,7 +124,7 @@ class _Engine:
         self._flow = RecordFlow(pipeline, self._admission, self._statistics.stages, self._finish)
         self._recovery = Recovery(config, self._flow, self._statistics.stages, on_event, clock)
         self._flow.now = clock()
-        self._started = self._last_observed = self._last_progress = self._last_waiting = self._clock()
+        self._started = self._last_observed = self._last_progress = self._last_waiting = self._last_room = self._clock()
 
     def run(self, interrupts: Interrupts) -> RunStatistics:
         self._on_event(Event(EventKind.RUN_STARTED, data={"stages": [spec.name for spec in self._pipeline.order]}))
@@ -150,6 +151,7 @@ class _Engine:
             for pool in self._pools.values():
                 pool.start_due_workers(now)
             self._launch(now)
+            self._make_room(now)
             self._observe(now)
             reports = self._executor.wait(self._compute_timeout(now), self._on_batch_progress)
             interrupts.check()  # an interrupt that a stage swallowed must not become the failure of a record
@@ -212,6 +214,27 @@ class _Engine:
                     self._statistics.stages[spec.name].moved_bytes += pool.count_moved_bytes(number, tasks)
                     batch = pool.submit(number, tasks, now, alone=alone)
                     self._batches[batch.ticket] = batch
+
+    def _make_room(self, now: float) -> None:
+        """End idle workers of other stages whose resources a stage with work but without workers needs.
+
+        After the loss of a node the workers of one stage can fill the nodes that are left, and wait for another one.
+        """
+        if now - self._last_room < ROOM_S:
+            return
+        self._last_room = now
+        for spec in reversed(self._pipeline.order):
+            pool = self._pools[spec.name]
+            waiting = pool.list_waiting()
+            if not waiting or not len(self._flow.queues[spec.name]) or pool.compute_waiting_s(now) < ROOM_S:
+                continue
+            others = [other for name, other in self._pools.items() if name != spec.name]
+            may_end = [number for other in others for number in other.list_waiting() + other.list_spare()]
+            for number in self._executor.find_obstacles(waiting[0], may_end):
+                other = self._find_pool(number)
+                other.end(number, now + ROOM_S)
+                sentence = f"stage {spec.name} has work but no worker; {pool.demand}"
+                self._on_event(Event(EventKind.WORKER_ENDED, other.spec.name, {"worker": number, "sentence": sentence}))
 
     def _handle(self, report: WorkerReport) -> None:
         now = self._flow.now = self._clock()

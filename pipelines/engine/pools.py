@@ -212,6 +212,22 @@ class WorkerPool:
             self._start_head(worker, now)
         self._update_bucket(batch.worker, worker)
 
+    def list_waiting(self) -> list[int]:
+        """Return the workers that are not ready yet, the first one first."""
+        return [number for number, worker in self._workers.items() if not worker.ready]
+
+    def list_spare(self) -> list[int]:
+        """Return the idle workers, the one that has been idle longest first; one ready worker is never spare."""
+        return list(itertools.islice(self._free[0], max(self.ready - 1, 0)))
+
+    def end(self, number: int, restart: float) -> None:
+        """End an idle worker, or one that is not ready; another one starts at the time `restart`."""
+        self.executor.kill_worker(number)
+        worker = self._workers.pop(number)
+        self._remove_from_bucket(number, worker)
+        self.ready -= worker.ready
+        heapq.heappush(self._starts, restart)
+
     def find_overdue(self, now: float) -> list[int]:
         """Return the workers whose running batch exceeds its time limit."""
         overdue = []

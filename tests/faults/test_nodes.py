@@ -22,6 +22,8 @@ from tests.pipelines.engine.toy_stages import records
 
 pytestmark = pytest.mark.slow
 
+QUICK = EngineConfig(verdict_s=2.0, start_limit_s=180.0)
+
 
 class Feature(Stage):
     """Returns 2 MB per record, which are stored on the node of the worker."""
@@ -52,6 +54,26 @@ def cluster():
     cluster.shutdown()
 
 
+def test_idle_workers_end_where_a_stage_with_work_finds_no_room(cluster, monkeypatch):
+    """All CPUs go to the first stage, of which one worker would do; the other one needs half a CPU and a GPU."""
+    monkeypatch.setattr("pipelines.engine.loop.ROOM_S", 3.0)
+    for _ in range(2):
+        cluster.add_node(num_cpus=2, num_gpus=1, object_store_memory=100 << 20)
+    ray.init(address=cluster.address, log_to_driver=False)
+    pipeline = Pipeline(
+        (
+            StageSpec(name="portrait", stage=Feature(), num_cpus=1, workers=6, batch_size=2),
+            StageSpec(name="render", stage=Render(), inputs=("portrait",), num_cpus=0.5, num_gpus=1, workers=2),
+        )
+    )
+    finished, events = [], []
+    run_pipeline(pipeline, records(60), finished.append, executor=RayExecutor(), config=QUICK, on_event=events.append)
+    assert [record.status for record in finished] == [Status.OK] * 60
+    assert 1 <= sum(event.kind is EventKind.WORKER_ENDED for event in events) <= 8
+    assert all(event.stage == "portrait" for event in events if event.kind is EventKind.WORKER_ENDED)
+    assert not [event for event in events if event.kind is EventKind.WORKER_LOST]
+
+
 @pytest.mark.parametrize("graceful", [True, False])
 def test_the_run_survives_the_loss_of_a_node_and_uses_a_new_one(cluster, graceful):
     worker_node = {"num_cpus": 4, "num_gpus": 2, "object_store_memory": 100 << 20}
@@ -79,8 +101,7 @@ def test_the_run_survives_the_loss_of_a_node_and_uses_a_new_one(cluster, gracefu
         if event.kind in (EventKind.WORKER_LOST, EventKind.BATCH_RETRIED):
             lost.append(event)
 
-    config = EngineConfig(verdict_s=2.0)
-    run_pipeline(pipeline, records(200), on_finished, executor=RayExecutor(), config=config, on_event=on_event)
+    run_pipeline(pipeline, records(200), on_finished, executor=RayExecutor(), config=QUICK, on_event=on_event)
     removal.join()
 
     assert sorted(record.record.seed for record in finished) == list(range(200))

@@ -146,6 +146,18 @@ class Executor(ABC):
     def start_worker(self, worker: int, spec: StageSpec) -> None:
         """Start a worker with a new number and call its `setup`; `wait` reports it as ready or lost."""
 
+    def find_obstacles(self, worker: int, others: Sequence[int]) -> list[int]:
+        """Return the workers that keep another one from starting, because they have the resources that it needs.
+
+        Args:
+            worker: number of the worker that has not started.
+            others: numbers of workers that may end, in the order in which they should.
+
+        Returns:
+            Workers that must end; none if the worker is starting, or if their end would not let it start.
+        """
+        return []
+
     @abstractmethod
     def submit(self, worker: int, ticket: int, entries: Sequence[BatchEntry]) -> None:
         """Send a batch to a ready worker, which runs its batches one by one in the order of submission."""

@@ -12,6 +12,7 @@ from typing import Any
 
 import ray
 import ray.exceptions
+from ray._private.state import available_resources_per_node  # Ray's own libraries use it, too
 
 from manifests.record import Record
 from manifests.scratch import sweep_scratch
@@ -68,6 +69,9 @@ class StageWorker:
         self._stage, self._board = stage, board
         self._broken: BatchResult | None = None
 
+    def confirm_place(self) -> None:
+        """Return as soon as the process runs, that is, before `setup`."""
+
     def setup(self) -> Failed | str:
         """Load the models; return the failure, or the id of the node on which the worker runs."""
         sweep_scratch()  # files of workers killed on this node, such as the one that this worker replaces
@@ -123,8 +127,9 @@ class RayExecutor(Executor):
         self._started_ray = False
         self._cpu_scale = 1.0  # of the CPUs that workers reserve
         self._actors: dict[int, Any] = {}
-        self._stages: dict[int, str] = {}
-        self._nodes: dict[int, str] = {}
+        self._specs: dict[int, StageSpec] = {}
+        self._nodes: dict[int, str] = {}  # of workers that are ready
+        self._without_place: set[int] = set()  # workers for which Ray has not started a process
         self._checked_idle_at = -math.inf
         self._calls: dict[Any, _Call] = {}  # by the reference to the result
         self._board: Any = None
@@ -176,14 +181,40 @@ class RayExecutor(Executor):
 
     def start_worker(self, worker: int, spec: StageSpec) -> None:
         """Create an actor."""
-        cpus = spec.num_cpus * self._cpu_scale // CPU_STEP * CPU_STEP
         actor_class = ray.remote(StageWorker).options(
-            num_cpus=cpus, num_gpus=spec.num_gpus, max_restarts=0, max_task_retries=0
+            num_cpus=self._compute_cpus(spec), num_gpus=spec.num_gpus, max_restarts=0, max_task_retries=0
         )
         actor = actor_class.remote(spec.stage, self._require_board())
         self._actors[worker] = actor
-        self._stages[worker] = spec.name
+        self._specs[worker] = spec
+        self._without_place.add(worker)
+        self._calls[actor.confirm_place.remote()] = _Call(worker, None, confirms_place=True)
         self._calls[actor.setup.remote()] = _Call(worker, None)
+
+    def _compute_cpus(self, spec: StageSpec) -> float:
+        """Return the CPUs that a worker of a stage reserves."""
+        return spec.num_cpus * self._cpu_scale // CPU_STEP * CPU_STEP
+
+    def find_obstacles(self, worker: int, others: Sequence[int]) -> list[int]:
+        """Return workers on one node that must end so that there is room for a worker, and those that would take it."""
+        free = available_resources_per_node()
+        rooms = {node: (room.get("CPU", 0.0), room.get("GPU", 0.0)) for node, room in free.items()}
+        if worker not in self._without_place or any(self._fits(worker, *room) for room in rooms.values()):
+            return []  # Ray is starting it
+        for node, (cpus, gpus) in rooms.items():
+            ended = [other for other in others if other in self._without_place]
+            for other in others:
+                if self._nodes.get(other) == node:
+                    ended.append(other)
+                    cpus += self._compute_cpus(self._specs[other])
+                    gpus += self._specs[other].num_gpus
+                    if self._fits(worker, cpus, gpus):
+                        return ended
+        return []
+
+    def _fits(self, worker: int, cpus: float, gpus: float) -> bool:
+        spec = self._specs[worker]
+        return cpus > self._compute_cpus(spec) - CPU_STEP / 2 and gpus > spec.num_gpus - CPU_STEP / 2
 
     def submit(self, worker: int, ticket: int, entries: Sequence[BatchEntry]) -> None:
         """Send records and references to a worker; payloads are transferred between workers."""
@@ -213,6 +244,9 @@ class RayExecutor(Executor):
             try:
                 if isinstance(result, ray.exceptions.RayError):
                     raise result
+                if call.confirms_place:
+                    self._without_place.discard(call.worker)
+                    continue
                 broken = result.broken if isinstance(result, BatchResult) else None
                 if broken:
                     lost.setdefault(call.worker, broken)
@@ -265,7 +299,7 @@ class RayExecutor(Executor):
 
     def _report(self, call: _Call, result: object) -> WorkerReport:
         if isinstance(result, BatchResult) and call.ticket is not None:
-            self._metrics.count_batch(self._stages[call.worker], result)
+            self._metrics.count_batch(self._specs[call.worker].name, result)
             return result.to_report(call.ticket, call.payloads)
         if isinstance(result, Failed):
             self.kill_worker(call.worker)
@@ -296,7 +330,8 @@ class RayExecutor(Executor):
         """Kill the actor and drop its calls."""
         self._calls = {reference: call for reference, call in self._calls.items() if call.worker != worker}
         self._nodes.pop(worker, None)
-        self._stages.pop(worker, None)
+        self._specs.pop(worker, None)
+        self._without_place.discard(worker)
         ray.kill(self._actors.pop(worker))
 
     def publish(self, statistics: RunStatistics) -> None:
@@ -340,6 +375,7 @@ class _Call:
     worker: int
     ticket: int | None
     payloads: list[Any] = field(default_factory=list)
+    confirms_place: bool = False  # whether it only tells that the process runs
 
 
 def _fetch_results(references: list[Any]) -> list[Any]:

@@ -316,6 +316,62 @@ def test_a_record_whose_payloads_are_always_lost_is_quarantined():
     assert finished["r5"].rejection.code == "payload_lost"
 
 
+class CrowdedExecutor(LocalExecutor):
+    """Have as many places as given; further workers wait for the end of others."""
+
+    def __init__(self, places):
+        super().__init__()
+        self.places, self.waiting, self.ended = places, [], []
+
+    def count_workers(self, spec):
+        return spec.workers
+
+    def start_worker(self, worker, spec):
+        self.waiting.append((worker, spec))
+
+    def find_obstacles(self, worker, others):
+        waiting = {number for number, _ in self.waiting}
+        ready = [other for other in others if other not in waiting]
+        self.ended = [other for other in others if other in waiting] + ready[:1]
+        return self.ended
+
+    def kill_worker(self, worker):
+        self.waiting = [(number, spec) for number, spec in self.waiting if number != worker]
+        super().kill_worker(worker)
+
+    def wait(self, timeout_s, on_progress):
+        while self.waiting and len(self._stages) < self.places:
+            super().start_worker(*self.waiting.pop(0))
+        return super().wait(timeout_s, on_progress)
+
+
+def test_an_idle_worker_ends_for_a_stage_with_work_that_has_none(monkeypatch, tmp_path):
+    monkeypatch.setattr(loop, "ROOM_S", 0.3)
+    pipeline = Pipeline(
+        (
+            StageSpec(name="a", stage=Draw("a"), workers=5),
+            StageSpec(name="b", stage=Draw("b", tmp_path), inputs=("a",), workers=2),
+        )
+    )
+    events = []
+    finished, _ = finish(pipeline, records(20), executor=CrowdedExecutor(places=3), on_event=events.append)
+    assert {record.status for record in finished.values()} == {Status.OK}
+    assert sorted(read_notes(tmp_path / "b")) == sorted(finished)
+    ended = [event for event in events if event.kind is EventKind.WORKER_ENDED]
+    assert {event.stage for event in ended} == {"a"}
+    assert "stage b has work but no worker" in ended[0].data["sentence"]
+    assert not [event for event in events if event.kind is EventKind.WORKER_LOST]
+
+
+def test_the_last_worker_of_a_stage_ends_for_no_other_one(monkeypatch):
+    monkeypatch.setattr(loop, "ROOM_S", 0.05)
+    specs = [StageSpec(name="a", stage=Draw("a")), StageSpec(name="b", stage=Draw("b"), inputs=("a",))]
+    executor = CrowdedExecutor(places=1)
+    with pytest.raises(RunStopped, match="no_worker: stage b"):
+        finish(Pipeline(tuple(specs)), records(3), EngineConfig(start_limit_s=0.5), executor)
+    assert executor.ended == []
+
+
 def test_results_are_shared_by_the_facts_of_earlier_stages(tmp_path):
     class HashContent(Stage):
         def run(self, batch):
