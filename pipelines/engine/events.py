@@ -14,7 +14,7 @@ class EventKind(StrEnum):
     RUN_STARTED = "run_started"
     WORKER_READY = "worker_ready"
     WORKER_LOST = "worker_lost"
-    WORKER_ENDED = "worker_ended"  # an idle one, for a stage with work but without workers; data: `sentence`
+    WORKER_ENDED = "worker_ended"  # an idle one, for a stage with work whose workers find no room; data: `sentence`
     WAITING = "waiting"  # a stage has no worker yet; data: `sentence`, what it waits for
     BATCH_RETRIED = "batch_retried"
     RECORD_REJECTED = "record_rejected"

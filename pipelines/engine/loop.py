@@ -37,7 +37,7 @@ from stages.base import Failed, FailureKind, Ok
 
 MAX_WAIT_S = 0.2  # between two checks of time limits and of idle workers
 WAITING_S = 60.0  # between two reports that a stage has no worker
-ROOM_S = 30.0  # for which a stage has no worker before idle workers of others end, which start again as much later
+ROOM_S = 30.0  # idle workers end after it for stages whose workers find no room, and start again after it
 GC_THRESHOLDS = (200_000, 50, 1000)  # with Python's own, 500 simulated GPUs cost the driver 1.7 times as much
 PROGRESS_S = 1.0  # between two progress events
 
@@ -216,9 +216,10 @@ class _Engine:
                     self._batches[batch.ticket] = batch
 
     def _make_room(self, now: float) -> None:
-        """End idle workers of other stages whose resources a stage with work but without workers needs.
+        """End idle workers of other stages where a stage has work and more workers than find room.
 
-        After the loss of a node the workers of one stage can fill the nodes that are left, and wait for another one.
+        After the loss of a node, for instance, the workers of one stage can fill the nodes that are left, and wait for
+        another stage that finds no room there.
         """
         if now - self._last_room < ROOM_S:
             return
@@ -226,21 +227,24 @@ class _Engine:
         for spec in reversed(self._pipeline.order):
             pool = self._pools[spec.name]
             waiting = pool.list_waiting()
-            if not waiting or not len(self._flow.queues[spec.name]) or pool.compute_waiting_s(now) < ROOM_S:
+            if not waiting or not len(self._flow.queues[spec.name]):
                 continue
-            others = [other for name, other in self._pools.items() if name != spec.name]
-            may_end = [number for other in others for number in other.list_waiting() + other.list_spare()]
-            for number in self._executor.find_obstacles(waiting[0], may_end):
+            others = [other for other in self._pools.values() if other is not pool]
+            idle = [number for other in others for number in other.list_waiting() + other.list_spare(now - ROOM_S)]
+            ended = self._executor.find_obstacles(waiting, idle)
+            for number in ended:
                 other = self._find_pool(number)
                 other.end(number, now + ROOM_S)
-                sentence = f"stage {spec.name} has work but no worker; {pool.demand}"
+                sentence = f"stage {spec.name} has work, but not all of its workers find room; {pool.demand}"
                 self._on_event(Event(EventKind.WORKER_ENDED, other.spec.name, {"worker": number, "sentence": sentence}))
+            if ended:
+                return
 
     def _handle(self, report: WorkerReport) -> None:
         now = self._flow.now = self._clock()
         if isinstance(report, WorkerReady):
             pool = self._find_pool(report.worker)
-            pool.set_ready(report.worker, report.node)
+            pool.set_ready(report.worker, now, report.node)
             self._on_event(Event(EventKind.WORKER_READY, pool.spec.name, {"worker": report.worker}))
             return
         if isinstance(report, WorkerLost):

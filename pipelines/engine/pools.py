@@ -39,6 +39,7 @@ class _Worker:
     node: str | None = None
     batches: deque[Batch] = field(default_factory=deque)  # the first one is running
     bucket: int | None = None  # number of its batches if it accepts another one
+    idle_since: float = 0.0  # time when it became ready or finished its last batch
 
 
 @dataclass(eq=False)
@@ -60,6 +61,7 @@ class WorkerPool:
         self._deadlines: list[tuple[float, int, int]] = []  # heap of time, worker and ticket; of batches that started
         self.ready = 0
         self.n_running = 0
+        self._n_finished = 0  # batches
         self._n_started, self._sum_started = 0, 0.0  # number and summed start times of running batches
         self._starts: list[float] = []  # heap of the start times of workers to come
         self._setup_failures = 0  # workers in a row whose `setup` raised
@@ -105,10 +107,10 @@ class WorkerPool:
         """The resources that each worker of the stage needs."""
         return f"each worker needs {self.spec.num_cpus:g} CPU and {self.spec.num_gpus:g} GPU"
 
-    def set_ready(self, number: int, node: str | None = None) -> None:
+    def set_ready(self, number: int, now: float, node: str | None = None) -> None:
         """Mark a worker on a node as ready."""
         worker = self._workers[number]
-        worker.ready, worker.node = True, node
+        worker.ready, worker.idle_since, worker.node = True, now, node
         self.ready += 1
         self._update_bucket(number, worker)
         self._setup_failures = self._setup_crashes = 0
@@ -206,19 +208,25 @@ class WorkerPool:
         """Remove a finished batch."""
         worker = self._workers[batch.worker]
         worker.batches.remove(batch)
+        worker.idle_since = now
         self.n_running -= 1
+        self._n_finished += 1
         self._stop_head(batch)
         if worker.batches and worker.batches[0].started is None:
             self._start_head(worker, now)
         self._update_bucket(batch.worker, worker)
 
     def list_waiting(self) -> list[int]:
-        """Return the workers that are not ready yet, the first one first."""
+        """Return the workers that are not ready yet."""
         return [number for number, worker in self._workers.items() if not worker.ready]
 
-    def list_spare(self) -> list[int]:
-        """Return the idle workers, the one that has been idle longest first; one ready worker is never spare."""
-        return list(itertools.islice(self._free[0], max(self.ready - 1, 0)))
+    def list_spare(self, since: float) -> list[int]:
+        """Return the workers that have been idle since then, the one that has been idle longest first.
+
+        One ready worker is never spare, and none is before the stage has finished a batch: its work may be on the way.
+        """
+        idle = [number for number in self._free[0] if self._workers[number].idle_since <= since]
+        return idle[: self.ready - 1] if self._n_finished else []
 
     def end(self, number: int, restart: float) -> None:
         """End an idle worker, or one that is not ready; another one starts at the time `restart`."""

@@ -146,15 +146,15 @@ class Executor(ABC):
     def start_worker(self, worker: int, spec: StageSpec) -> None:
         """Start a worker with a new number and call its `setup`; `wait` reports it as ready or lost."""
 
-    def find_obstacles(self, worker: int, others: Sequence[int]) -> list[int]:
-        """Return the workers that keep another one from starting, because they have the resources that it needs.
+    def find_obstacles(self, waiting: Sequence[int], idle: Sequence[int]) -> list[int]:
+        """Return the workers that must end so that workers of a stage can start, whose resources they have.
 
         Args:
-            worker: number of the worker that has not started.
-            others: numbers of workers that may end, in the order in which they should.
+            waiting: numbers of workers that are not ready.
+            idle: numbers of workers of other stages that may end, in the order in which they should.
 
         Returns:
-            Workers that must end; none if the worker is starting, or if their end would not let it start.
+            Workers that must end; none if all others are starting, or if the end of others would not let them start.
         """
         return []
 

@@ -195,26 +195,25 @@ class RayExecutor(Executor):
         """Return the CPUs that a worker of a stage reserves."""
         return spec.num_cpus * self._cpu_scale // CPU_STEP * CPU_STEP
 
-    def find_obstacles(self, worker: int, others: Sequence[int]) -> list[int]:
-        """Return workers on one node that must end so that there is room for a worker, and those that would take it."""
-        free = available_resources_per_node()
-        rooms = {node: (room.get("CPU", 0.0), room.get("GPU", 0.0)) for node, room in free.items()}
-        if worker not in self._without_place or any(self._fits(worker, *room) for room in rooms.values()):
-            return []  # Ray is starting it
-        for node, (cpus, gpus) in rooms.items():
-            ended = [other for other in others if other in self._without_place]
-            for other in others:
-                if self._nodes.get(other) == node:
-                    ended.append(other)
-                    cpus += self._compute_cpus(self._specs[other])
-                    gpus += self._specs[other].num_gpus
-                    if self._fits(worker, cpus, gpus):
-                        return ended
-        return []
-
-    def _fits(self, worker: int, cpus: float, gpus: float) -> bool:
-        spec = self._specs[worker]
-        return cpus > self._compute_cpus(spec) - CPU_STEP / 2 and gpus > spec.num_gpus - CPU_STEP / 2
+    def find_obstacles(self, waiting: Sequence[int], idle: Sequence[int]) -> list[int]:
+        """Return idle workers whose nodes have room without them, and waiting ones that would take that room."""
+        without_place = [worker for worker in waiting if worker in self._without_place]
+        if not without_place:
+            return []
+        nodes = {
+            node: _Node(r.get("CPU", 0.0), r.get("GPU", 0.0)) for node, r in available_resources_per_node().items()
+        }
+        for worker in idle:
+            if (node := self._nodes.get(worker)) in nodes:
+                nodes[node].idle.append((worker, self._compute_cpus(self._specs[worker]), self._specs[worker].num_gpus))
+        ended: list[int] = []
+        for worker in without_place:
+            cpus, gpus = self._compute_cpus(self._specs[worker]), self._specs[worker].num_gpus
+            counts = {node: n for node in nodes.values() if (n := node.count_to_end(cpus, gpus)) is not None}
+            if counts:
+                node = min(counts, key=counts.__getitem__)
+                ended += node.reserve(cpus, gpus, counts[node])
+        return [worker for worker in idle if worker in self._without_place] + ended if ended else []
 
     def submit(self, worker: int, ticket: int, entries: Sequence[BatchEntry]) -> None:
         """Send records and references to a worker; payloads are transferred between workers."""
@@ -366,6 +365,31 @@ def _fit_cpus(required: float) -> float:
     if len(nodes) != 1 or not 0 < offered < required:
         return 1.0
     return offered / required
+
+
+@dataclass(slots=True, eq=False)
+class _Node:
+    """The free resources of a node, and the idle workers there with what each reserves."""
+
+    cpus: float
+    gpus: float
+    idle: list[tuple[int, float, float]] = field(default_factory=list)
+
+    def count_to_end(self, cpus: float, gpus: float) -> int | None:
+        """Count the idle workers that must end for a worker with these needs; None if all are too few."""
+        free_cpus, free_gpus = self.cpus + CPU_STEP / 2, self.gpus + CPU_STEP / 2
+        for n, (_, idle_cpus, idle_gpus) in enumerate([*self.idle, (0, 0.0, 0.0)]):
+            if free_cpus >= cpus and free_gpus >= gpus:
+                return n
+            free_cpus, free_gpus = free_cpus + idle_cpus, free_gpus + idle_gpus
+        return None
+
+    def reserve(self, cpus: float, gpus: float, n: int) -> list[int]:
+        """End the first `n` idle workers and give a worker what it needs; return those that end."""
+        ended, self.idle = self.idle[:n], self.idle[n:]
+        self.cpus += sum(e[1] for e in ended) - cpus
+        self.gpus += sum(e[2] for e in ended) - gpus
+        return [e[0] for e in ended]
 
 
 @dataclass(slots=True)

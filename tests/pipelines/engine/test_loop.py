@@ -329,11 +329,11 @@ class CrowdedExecutor(LocalExecutor):
     def start_worker(self, worker, spec):
         self.waiting.append((worker, spec))
 
-    def find_obstacles(self, worker, others):
-        waiting = {number for number, _ in self.waiting}
-        ready = [other for other in others if other not in waiting]
-        self.ended = [other for other in others if other in waiting] + ready[:1]
-        return self.ended
+    def find_obstacles(self, waiting, idle):
+        without_place = {number for number, _ in self.waiting}
+        ready = [other for other in idle if other not in without_place]
+        self.ended += ready[:1]
+        return [other for other in idle if other in without_place] + ready[:1] if ready else []
 
     def kill_worker(self, worker):
         self.waiting = [(number, spec) for number, spec in self.waiting if number != worker]
@@ -359,7 +359,7 @@ def test_an_idle_worker_ends_for_a_stage_with_work_that_has_none(monkeypatch, tm
     assert sorted(read_notes(tmp_path / "b")) == sorted(finished)
     ended = [event for event in events if event.kind is EventKind.WORKER_ENDED]
     assert {event.stage for event in ended} == {"a"}
-    assert "stage b has work but no worker" in ended[0].data["sentence"]
+    assert "stage b has work, but not all of its workers find room" in ended[0].data["sentence"]
     assert not [event for event in events if event.kind is EventKind.WORKER_LOST]
 
 

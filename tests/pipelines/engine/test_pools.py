@@ -39,8 +39,8 @@ def make_pool(n_workers, **options):
 def test_the_worker_with_the_fewest_batches_is_next_and_full_or_lone_ones_are_not():
     pool = make_pool(2)
     assert pool.find_free_worker() is None  # none is ready
-    pool.set_ready(0)
-    pool.set_ready(1)
+    pool.set_ready(0, 0.0)
+    pool.set_ready(1, 0.0)
     assert pool.find_free_worker() == (0, 2)
     first = pool.submit(0, [], 0.0, alone=False)
     assert pool.find_free_worker() == (1, 1)
@@ -64,7 +64,7 @@ def make_task(*payloads):
 def test_a_batch_goes_to_a_free_worker_on_the_node_that_stores_most_of_its_inputs():
     pool = make_pool(4)
     for number, node in enumerate("abbc"):
-        pool.set_ready(number, node)
+        pool.set_ready(number, 0.0, node)
     task = make_task((100, "a"), (300, "b"), (200, "c"))
     assert pool.find_nearest_worker(0, [task]) == 1
     assert pool.count_moved_bytes(1, [task, task]) == 300  # one fetch serves both
@@ -79,7 +79,7 @@ def test_a_batch_goes_to_a_free_worker_on_the_node_that_stores_most_of_its_input
 
 def test_without_known_nodes_nothing_moves():
     pool = make_pool(2)
-    pool.set_ready(0)
+    pool.set_ready(0, 0.0)
     task = make_task((100, None), (200, "a"))
     assert pool.find_nearest_worker(0, [task]) == 0
     assert pool.count_moved_bytes(0, [make_task((100, None))]) == 0
@@ -87,7 +87,7 @@ def test_without_known_nodes_nothing_moves():
 
 def test_only_the_running_batch_of_a_worker_can_be_overdue():
     pool = make_pool(1, time_limit_s=10.0)
-    pool.set_ready(0)
+    pool.set_ready(0, 0.0)
     first = pool.submit(0, [], 0.0, alone=False)
     second = pool.submit(0, [], 0.0, alone=False)
     assert pool.find_overdue(10.0) == []
@@ -102,7 +102,7 @@ def test_counts_are_those_of_the_batches_whatever_happens(seed):
     draw, pool = random.Random(seed), make_pool(8, time_limit_s=5.0)
     batches, alive, now = [], set(range(8)), 0.0
     for number in alive:
-        pool.set_ready(number)
+        pool.set_ready(number, 0.0)
     for _ in range(500):
         now += draw.random()
         action = draw.random()
@@ -120,7 +120,7 @@ def test_counts_are_those_of_the_batches_whatever_happens(seed):
             batches = [batch for batch in batches if batch.worker != number]
             pool.start_due_workers(now)
             new = max(number for number in range(10_000) if number in pool)
-            pool.set_ready(new)
+            pool.set_ready(new, 0.0)
             alive.add(new)
         running = [batch for batch in batches if batch.started is not None]
         assert pool.ready == len(alive)
