@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from fractions import Fraction
 from pathlib import Path
 
@@ -28,6 +28,7 @@ from joyvasa.motion.smoothing import SmoothingConfig, smooth_motion
 from joyvasa.motion.timing import resample_motion
 
 CROP_SIDE = 512  # pixels of the crop, which is then resized for the network
+SHIFTS = (-0.012, 0.012)  # to the right and down, of the crops of a frame whose readings are averaged, in sides
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,9 @@ class DrivingVideoConfig:
     crop_scale: float = CROP_SCALE  # side of the crop relative to the larger side of the box of the landmarks
     crop_vx_ratio: float = 0.0  # shift of the crop along the eyes, in sides of the crop
     crop_vy_ratio: float = CROP_VY  # shift of the crop towards the mouth, in sides of the crop
+    # read each frame twice, with crops shifted a little, and use the mean; false reads it once, as LivePortrait does;
+    # no effect if `crop` is false
+    steady: bool = True
     face_index: int = 0  # face to follow if the video shows several; 0 is the largest when it first appears
     sound: bool = True  # use the sound of the video if no recording is given
     # filter of the motion; `kalman` with a larger `kalman_observation_variance` is LivePortrait's
@@ -110,6 +114,7 @@ class DrivingVideoReader:
         )
         self._reader = reader
         self._config = config
+        self._shifts = SHIFTS if config.crop and config.steady else (0.0,)
         self._frames_per_second = frames_per_second
         self._provenance = provenance
 
@@ -127,7 +132,8 @@ class DrivingVideoReader:
         frames = VideoFrames(path, info, rate, info.width, info.height)
         face = self._follower.follow(frames, on_progress)
 
-        motion = self._reader.read(_crop_frames(frames, face, on_progress), float(rate))
+        crops = _crop_frames(frames, face, self._shifts, on_progress)
+        motion = _average_readings(self._reader.read(crops, float(rate)), len(self._shifts))
         if len(motion) != len(face):
             found = f"{path}: {len(motion)} frames, but {len(face)} before"
             raise InputError("video_unreadable", f"{found}; expected the same file: do not change it meanwhile")
@@ -164,11 +170,23 @@ def _choose_rate(native: Fraction, wanted: float) -> Fraction:
     return native / max(1, int(native / Fraction(wanted)))
 
 
-def _crop_frames(frames: VideoFrames, face: FacePath, on_progress: Progress | None) -> Iterator[Image]:
+def _crop_frames(
+    frames: VideoFrames, face: FacePath, shifts: Sequence[float], on_progress: Progress | None
+) -> Iterator[Image]:
+    """Yield crops of the face of each frame, one for each shift in sides of the crop."""
     for number, (frame, square) in enumerate(zip(frames, face.squares(), strict=False)):
-        yield warp_image(frame, compute_crop_matrix(square, CROP_SIDE, rotate=False), (CROP_SIDE, CROP_SIDE))
+        for shift in shifts:
+            x, y = (position + shift * square.side for position in square.center)
+            matrix = compute_crop_matrix(replace(square, center=(x, y)), CROP_SIDE, rotate=False)
+            yield warp_image(frame, matrix, (CROP_SIDE, CROP_SIDE))
         if on_progress:
             on_progress("video frames", number + 1, len(face))
+
+
+def _average_readings(motion: MotionSequence, n_readings: int) -> MotionSequence:
+    """Return the mean of the consecutive readings of each frame."""
+    expression, pose = (part.unflatten(0, (-1, n_readings)).mean(1) for part in (motion.expression, motion.pose))
+    return MotionSequence.from_pose(expression, pose, motion.frames_per_second)
 
 
 def _bridge_hidden(motion: MotionSequence, face: FacePath) -> MotionSequence:

@@ -81,6 +81,15 @@ def test_motion_read_from_a_video_is_the_motion_that_made_it(made, read):
     assert correlate(mouth_gap(motion), mouth_gap(read.file.motion)) >= 0.9
 
 
+def test_the_mean_of_two_readings_is_steadier_than_one(made, read, models):
+    once = models.with_config(dataclasses.replace(models.config, driving_video=DrivingVideoConfig(steady=False)))
+
+    def tremble(motion: MotionSequence) -> float:
+        return float(torch.cat([motion.pitch, motion.yaw, motion.roll], 1).diff(n=2, dim=0).std(0).mean())
+
+    assert tremble(read.file.motion) < 0.9 * tremble(once.read_motion(made[1]).file.motion)
+
+
 @pytest.mark.slow
 def test_a_video_of_another_rate_gives_motion_at_the_rate_of_the_model(made, read, models, tmp_path):
     _, video = made
