@@ -93,15 +93,19 @@ def _drop_short_scenes(scene_starts: Sequence[int], n_frames: int, interval: int
 
 
 def _find_visible(faces: Sequence[TrackedFace], start: int, end: int, max_gap: int) -> NDArray[np.bool_]:
-    """Return which frames of a scene show the face: those whose nearest detection does, and short gaps."""
+    """Return which frames of a scene show the face: those between two detections of it, and short gaps.
+
+    Between a detection of the face and one without it, the face may leave the picture, where a part of it is misread.
+    """
     shown = np.array([face.square is not None for face in faces])
     seen = np.flatnonzero(shown)
     for before, after in pairwise(seen):
         if after - before - 1 <= max_gap:
             shown[before:after] = True
-    frames = np.array([face.frame for face in faces])
-    middles = (frames[:-1] + frames[1:]) / 2
-    return shown[np.searchsorted(middles, np.arange(start, end))]
+    frames, detected = np.arange(start, end), np.array([face.frame for face in faces])
+    before = np.searchsorted(detected, frames, side="right") - 1
+    after = np.searchsorted(detected, frames)
+    return shown[before.clip(min=0)] & shown[after.clip(max=len(detected) - 1)]
 
 
 def _find_crops(seen: Sequence[TrackedFace], start: int, end: int, window: int) -> tuple[NDArray, NDArray]:
