@@ -36,6 +36,8 @@ FILES_AT_ONCE = 64  # tables per read; bounds the memory of their footers, about
 SECONDS_PREFIX = "seconds_"  # prefix of columns with the seconds of a stage
 METRIC_COLUMN_PREFIX = "metric_"  # prefix of columns with a metric
 METRIC_REASONS = "metric_reasons"  # column with the reasons for missing numbers, as a JSON object
+AMOUNTS = ("attempts", "frames", "duration_s", "n_faces")  # columns with amounts, beside those of seconds
+MAX_AMOUNT = 10**12  # no run has so many frames or seconds; sums of such amounts are finite
 FACTS = "joyvasa.facts"  # metadata key with the names of the columns from `RecordOutcome.facts`
 
 RESULT_FIELDS = (
@@ -172,9 +174,20 @@ def iterate_tables(
             for file in batch:  # read files one by one to identify the damaged one
                 yield from iterate_tables([file], schema, columns, filter)
             continue
+        table = clear_invalid_amounts(table)
         if filter is not None:  # not given to `to_table`: Arrow ends the process if statistics of a file are damaged
             table = _filter_rows(table, filter)
         yield table if columns is None else table.select([*columns])
+
+
+def clear_invalid_amounts(table: pa.Table) -> pa.Table:
+    """Replace amounts that are NaN, negative or above `MAX_AMOUNT`, which only damaged tables have, by null."""
+    for index, entry in enumerate(table.schema):
+        if entry.name in AMOUNTS or entry.name.startswith(SECONDS_PREFIX):
+            column = table.column(index)
+            valid = pc.and_(pc.greater_equal(column, 0), pc.less_equal(column, MAX_AMOUNT))
+            table = table.set_column(index, entry, pc.if_else(valid, column, pa.scalar(None, entry.type)))
+    return table
 
 
 def _find_filter_columns(schema: pa.Schema, filter: ds.Expression) -> list[str]:

@@ -48,7 +48,7 @@ class TrainingResult:
 
     step: int  # number of finished steps
     steps: int  # number of steps of the whole run
-    loss: float  # loss of the last step; NaN if there was no step left
+    loss: float | None  # loss of the last step; None if there was no step left
     # validation loss of the last step; None if it was not measured, because there is no validation split or the run was
     # stopped between two checkpoints
     validation_loss: float | None
@@ -132,7 +132,8 @@ class Trainer:
         """
         options, first = self.config.checkpoints, self.progress.step
         log = self._open_log() if self.group.rank == 0 else None
-        busy_s, waited_s, loss = 0.0, 0.0, math.nan
+        busy_s, waited_s = 0.0, 0.0
+        loss: float | None = None
 
         with contextlib.closing(self.load_batches(first)) as batches:
             for step in range(first, self.config.steps):

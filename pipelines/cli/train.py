@@ -126,11 +126,14 @@ def resume_with_progress(run: str) -> None:
 
 def print_training_result(run: str, result: TrainingResult) -> None:
     """Print the losses and speed of a training run; exit with 130 if it was stopped before its last step."""
-    validation = "" if result.validation_loss is None else f", validation {result.validation_loss:.4f}"
-    typer.echo(
-        f"{run}: step {result.step:,} of {result.steps:,}, loss {result.loss:.4f}{validation}; "
-        f"{result.step_s:.2f} s per step, {result.compute_share:.1%} of it compute"
-    )
+    text = f"{run}: step {result.step:,} of {result.steps:,}"
+    if result.loss is not None:
+        text += f", loss {result.loss:.4f}"
+    if result.validation_loss is not None:
+        text += f", validation {result.validation_loss:.4f}"
+    if result.step_s:
+        text += f"; {result.step_s:.2f} s per step, {result.compute_share:.1%} of it compute"
+    typer.echo(text)
     if result.step < result.steps:
         typer.echo(f"stopped; continue with `joyvasa resume {run}`", err=True)
         raise typer.Exit(STOPPED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -13,6 +13,10 @@ from manifests.run.outcome import Status
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.tasks import Rejection
 from stages.base import Fact, WorkUnit
+
+Parsed = TypeVar("Parsed")
+
+MAX_AMOUNT = 2.0**63  # no cluster has moved so many bytes; sums of such amounts are finite
 
 # Facts that are additive over records, unlike e.g. the width of a picture.
 ADDITIVE_FACTS = frozenset({"frames", "seconds", "windows", "bytes", "video_bytes"})
@@ -160,15 +164,12 @@ _ADAPTER = TypeAdapter(RunStatistics)
 
 
 def parse_statistics(event: Mapping[str, Any]) -> RunStatistics | None:
-    """Return the statistics in an event; None if it has none, or if a damaged line has values of another type.
+    """Return the statistics in an event; None if it has none, or if a damaged line has other values.
 
     Args:
         event: event as plain values; one of an older version may lack some figures.
     """
-    try:
-        return _ADAPTER.validate_python(event)
-    except ValidationError:
-        return None
+    return _parse(_ADAPTER, event)
 
 
 @dataclass(frozen=True)
@@ -188,10 +189,22 @@ _ESTIMATE = TypeAdapter(Estimate)
 
 def parse_estimate(event: Mapping[str, Any]) -> Estimate | None:
     """Return the estimate in a progress event from a log; None if it has none, or one of a damaged line."""
+    return _parse(_ESTIMATE, event.get("estimate"))
+
+
+def _parse(adapter: TypeAdapter[Parsed], values: object) -> Parsed | None:
+    """Convert plain values; return None if they have other types, or a number is NaN, negative or too large."""
     try:
-        return _ESTIMATE.validate_python(event.get("estimate"))
+        parsed = adapter.validate_python(values)
     except ValidationError:
         return None
+    return parsed if _are_amounts(adapter.dump_python(parsed)) else None
+
+
+def _are_amounts(value: object) -> bool:
+    if isinstance(value, Mapping):
+        return all(map(_are_amounts, value.values()))
+    return not isinstance(value, int | float) or 0 <= value < MAX_AMOUNT
 
 
 def estimate_run(statistics: RunStatistics, records: int) -> Estimate:

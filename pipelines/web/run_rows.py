@@ -124,7 +124,7 @@ class RunRows:
             table = table.select(find_own_columns(table.schema))
             rows = table.take([position - ends[index] + shard.n_rows for position in selected]).to_pylist()
             for position, row in zip(selected, rows, strict=True):
-                by_position[position] = {**row, "shard": shard.shard}
+                by_position[position] = dict.fromkeys(OWN_SCHEMA.names) | row | {"shard": shard.shard}
         return [by_position[position] for position in positions]
 
     def _find_shard(self, shard: int) -> ShardRows | None:

@@ -17,7 +17,7 @@ import pyarrow.types as is_type
 
 from joyvasa.errors import InputError
 from joyvasa.runtime.locations import is_remote
-from joyvasa.runtime.result_tables import find_finished_tables, iterate_tables, read_schema
+from joyvasa.runtime.result_tables import clear_invalid_amounts, find_finished_tables, iterate_tables, read_schema
 from manifests.formats.plain_types import plain_batch, plain_schema
 from manifests.manifest import open_binary, resolve_location
 from manifests.problems import ManifestError, safe_text
@@ -182,7 +182,8 @@ class ExportSource:
     def _iterate_selection(self, columns: list[str] | None) -> Iterator[pa.Table]:
         try:
             for batch in self._open_selection().iter_batches(BATCH_ROWS, columns=columns):
-                yield pa.Table.from_batches([plain_batch(batch)]).replace_schema_metadata(None)
+                table = pa.Table.from_batches([plain_batch(batch)]).replace_schema_metadata(None)
+                yield clear_invalid_amounts(table)
         except (pa.ArrowException, OSError, ValueError) as error:
             sentence = f"{safe_text(self.location, 200)}: cannot be read ({safe_text(str(error), 200)}): select again"
             raise InputError("selection_invalid", sentence) from error

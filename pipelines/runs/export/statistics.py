@@ -19,6 +19,7 @@ pc: Any = pyarrow.compute  # defines its functions dynamically, which type check
 INTERVAL_Z = 1.96  # 95 % of a normal distribution
 MAX_VALUES = 200  # distinct values that are counted of each column
 OTHER = "(others)"  # stands for all further values
+MAX_METRIC = 1e140  # larger values, whose squares have no finite sum, are damaged
 NOT_STATED = "(not stated)"
 
 
@@ -124,7 +125,7 @@ class DatasetStatistics:
         if is_type.is_floating(kind) and name.startswith(METRIC_COLUMN_PREFIX) and name != METRIC_REASONS:
             values = column.drop_null().to_numpy().astype(np.float64)
             moments = self.metrics.setdefault(name.removeprefix(METRIC_COLUMN_PREFIX), Moments())
-            moments.add(values[np.isfinite(values)])
+            moments.add(values[np.abs(values) < MAX_METRIC])
 
 
 def _count(counter: Counter[str], column: Any) -> None:

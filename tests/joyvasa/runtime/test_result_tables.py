@@ -1,5 +1,6 @@
 """Outcome rows of a run as a DataFrame: `joyvasa.results`."""
 
+import math
 import os
 import shutil
 import subprocess
@@ -263,3 +264,13 @@ def test_a_pipe_in_the_place_of_a_table_is_refused_at_once(run):
     for read in (lambda: joyvasa.results(run.storage.root), lambda: run.read_records(1)):
         with pytest.raises(InputError, match=r"records_unreadable: .*records\.parquet: .* \(not a regular file\)"):
             read()
+
+
+def test_amounts_that_cannot_be_are_missing(tmp_path):
+    amounts = [1.5, math.nan, math.inf, -1.0, 1e300]
+    table = {"status": ["ok"] * 5, "duration_s": amounts, "seconds_render": amounts, "metric_sync": amounts}
+    table |= {"frames": pa.array([0, 40, -1, 2**62, None], pa.int64())}
+    read = read_table([table_file(tmp_path / "a.parquet", pa.table(table))])
+    assert read["duration_s"].to_pylist() == read["seconds_render"].to_pylist() == [1.5, None, None, None, None]
+    assert read["frames"].to_pylist() == [0, 40, None, None, None]
+    assert read["metric_sync"].to_pylist()[3:] == [-1.0, 1e300]

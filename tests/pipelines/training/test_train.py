@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -102,6 +103,8 @@ def test_a_stopped_run_saves_a_checkpoint(dataset, options, tmp_path, monkeypatc
     assert Checkpoints(open_storage(tmp_path / "run")).steps() == [2]
     resumed = joyvasa("resume", tmp_path / "run")
     assert (resumed.exit_code, "step 4 of 4" in resumed.stdout) == (0, True), resumed.output
+    again = joyvasa("resume", tmp_path / "run")  # no step is left, so there is no loss
+    assert re.fullmatch(r".*/run: step 4 of 4, validation \d\.\d{4}\n", again.stdout)
 
 
 def test_a_dry_run_estimates_the_hours_and_writes_nothing(dataset, options):

@@ -307,3 +307,11 @@ def test_scored_videos_are_shown_after_the_run_moved_together_with_them(tmp_path
     project.rename(tmp_path / "root/elsewhere")
     browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
     assert "elsewhere/v.mp4" in browser.render_records(browser.open("elsewhere/run"), Query(), table=False).html
+
+
+def test_records_of_a_table_without_some_columns_are_shown(run, tmp_path):
+    for file in (tmp_path / "root/run/shards").glob("*/records.parquet"):
+        pq.write_table(pq.read_table(file).drop_columns(["warnings", "duration_s"]), file)
+    browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
+    for table in (True, False):
+        assert "id-1" in browser.render_records(browser.open("run"), query(), table=table).html

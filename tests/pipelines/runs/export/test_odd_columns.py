@@ -1,6 +1,7 @@
 """Rows are exported whatever the manifest contains."""
 
 import json
+import re
 import tarfile
 
 import pyarrow.parquet as pq
@@ -42,3 +43,15 @@ def test_odd_columns_keep_their_types_in_parquet(odd_run, tmp_path):
     table = pq.read_table(tmp_path / "data/train/00000.parquet")
     assert str(table.schema.field("price").type) == "decimal128(3, 2)"
     assert table.column("latin").to_pylist() == ["caf\\xe9", None]
+
+
+def test_a_metric_whose_square_is_infinite_is_left_out_of_the_means(tmp_path):
+    rows = [{"record_id": f"r{n}", "image": "a.png", "audio": "a.wav"} for n in range(3)]
+
+    def huge(record):
+        values = {"sharpness": [2.0, 4.0, 1e300][record.row - 1]}
+        return ok_outcome(record, video=f"shards/{record.shard:05d}/videos/{record.id}.mp4", **values)
+
+    write_run(tmp_path / "run", rows, huge, manifests=tmp_path, video=b"video")
+    export_dataset(str(tmp_path / "run"), str(tmp_path / "tars"), ExportConfig(accept_licenses=True))
+    assert re.search(r"\| 3 \| 1\.\S+ to 4\.\S+ \| 2 \| 4 \| 2 \|", (tmp_path / "tars/README.md").read_text())
