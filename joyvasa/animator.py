@@ -15,8 +15,8 @@ from joyvasa.bundles.requirements import require_controls, require_models
 from joyvasa.errors import InputError, InputWarning, OutputError
 from joyvasa.faces.video import Progress
 from joyvasa.media.audio import AudioInfo, probe_audio
-from joyvasa.media.ffmpeg import Clock
-from joyvasa.media.image import Image
+from joyvasa.media.ffmpeg import Clock, check_media
+from joyvasa.media.image import Image, check_file
 from joyvasa.media.video_writer import VideoWriter, check_encoder, check_output_path
 from joyvasa.models import Models
 from joyvasa.motion.mixing import mix_motions
@@ -110,11 +110,7 @@ class Animator:
         started = time.monotonic()
         seed = self.config.seed if seed is None else seed
         output = Path(output)
-        check_output_path(output)
-        if audio is None and motion is None:
-            raise InputError("motion_missing", "neither a recording nor a motion; expected one of them: name a file")
-        given = [Path(path) for path in (image, audio, motion) if path is not None]
-        _refuse_overwriting(output, given)
+        check_paths(image, audio, output, motion=motion)
 
         info = None if audio is None else probe_audio(audio, allow_silence=self.config.audio.allow_silence)
         source = self.models.read_source_video(image, on_progress=on_progress) if is_source_video(image) else None
@@ -272,6 +268,23 @@ class Animator:
                 if on_progress:
                     on_progress("frames", n_written, len(motion))
         return composer.width, composer.height
+
+
+def check_paths(image: str | Path, audio: str | Path | None, output: Path, *, motion: str | Path | None = None) -> None:
+    """Check the files of `Animator.animate`, which takes less time than loading the models.
+
+    Raises:
+        InputError: `motion_missing`, `image_missing`, `audio_missing` or another reason why an input cannot be read.
+        OutputError: `output_unwritable`, `disk_full` or `output_is_input`.
+    """
+    check_output_path(output)
+    if audio is None and motion is None:
+        raise InputError("motion_missing", "neither a recording nor a motion; expected one of them: name a file")
+    _refuse_overwriting(output, [Path(path) for path in (image, audio, motion) if path is not None])
+    with contextlib.suppress(OSError, ValueError):  # reported by the reader
+        check_file(Path(image))
+    if audio is not None:
+        check_media(Path(audio), "audio")
 
 
 def _refuse_overwriting(output: Path, inputs: Sequence[Path]) -> None:

@@ -69,7 +69,9 @@ def open_output(output: str, inputs: list[str]) -> tuple[Storage, str]:
             sentence = f"{shown}: the same file as the input {safe_text(source, 200)}; expected a new file: rename it"
             raise ManifestError("output_is_input", sentence)
     folder, _, name = location.rpartition("/")
-    return open_storage(folder or "/"), name
+    storage = open_storage(folder or "/")
+    storage.require_writable()
+    return storage, name
 
 
 def write_pairs(

@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from joyvasa.runtime.files import atomic_file, check_regular
+from joyvasa.runtime.files import StagedFile, atomic_file, check_regular
 from joyvasa.runtime.locations import get_local_path, is_empty, is_remote, open_filesystem
 from manifests.problems import ManifestError, safe_text
 from manifests.scratch import scratch_folder
@@ -96,6 +96,13 @@ class Storage(ABC):
     def _remove(self, path: str) -> None:
         """See `remove`; raises OSError."""
 
+    def require_writable(self) -> None:  # noqa: B027 (object stores answer when something is written)
+        """Check that files can be written below the root, before work whose results they are to hold.
+
+        Raises:
+            ManifestError: `output_unwritable`.
+        """
+
     def exists(self, path: str) -> bool:
         """Return whether a file exists."""
         return self.size(path) is not None
@@ -141,6 +148,15 @@ class LocalStorage(Storage):
             return sorted(os.listdir(self.path(folder)))
         except (FileNotFoundError, NotADirectoryError):
             return []
+
+    def require_writable(self) -> None:
+        """See `Storage`; missing folders are not created."""
+        root = Path(self.root)
+        folder = next(path for path in (root, *root.parents) if path.exists())
+        try:
+            StagedFile(folder / "test").discard()
+        except OSError as error:
+            raise unwritable_error(self.root, error) from error
 
     def _remove(self, path: str) -> None:
         target = self.path(path)

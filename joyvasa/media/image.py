@@ -54,6 +54,20 @@ _END_MARKS = {b"\xff\xd8\xff": b"\xff\xd9", b"\x89PNG\r\n\x1a\n": b"IEND"}
 _HASHED_SIDE, _HASHED_FREQUENCIES = 32, 8  # of `perceptual_hash`
 
 
+def check_file(path: Path) -> None:
+    """Check that a path is a regular file, before it is read as a picture or a video.
+
+    Raises:
+        InputError: `image_missing` or `image_unreadable`.
+        OSError: the path cannot be looked up.
+    """
+    if not path.exists():
+        raise InputError("image_missing", f"{path}: no such file; expected a picture: check the path")
+    if not path.is_file():
+        kind = "a folder" if path.is_dir() else "not a regular file"
+        raise InputError("image_unreadable", f"{path}: this is {kind}; expected a picture file")
+
+
 def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS, min_side: int = MIN_SIDE) -> Image:
     """Read a picture file, uint8 RGB (height, width, 3), of any format of `decode_image`, which explains the limits.
 
@@ -63,11 +77,7 @@ def read_image(path: str | Path, *, max_pixels: int = MAX_PIXELS, min_side: int 
     """
     path = Path(path)
     try:
-        if not path.exists():
-            raise InputError("image_missing", f"{path}: no such file; expected a picture: check the path")
-        if not path.is_file():
-            kind = "a folder" if path.is_dir() else "not a regular file"
-            raise InputError("image_unreadable", f"{path}: this is {kind}; expected a picture file")
+        check_file(path)
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             limit = f"{MAX_FILE_BYTES // 2**20} MiB"

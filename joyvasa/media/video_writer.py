@@ -16,7 +16,7 @@ import numpy as np
 
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.media.ffmpeg import Clock, FfmpegSink, audio_stream, compile_command, last_message, run_ffmpeg, to_utf8
-from joyvasa.runtime.files import FULL_DISK, StagedFile, build_output_error, output_errors
+from joyvasa.runtime.files import FULL_DISK, StagedFile, build_output_error, check_writable, output_errors
 
 QUEUED_BATCHES = 2  # maximum number of batches that wait for the encoder; bounds memory
 PROBE_SIDE = 256  # pixels, side of the picture that tests an encoder; nvenc rejects small ones
@@ -193,8 +193,7 @@ def check_output_path(path: Path) -> None:
     """
     if path.suffix.lower() != ".mp4":
         raise OutputError("output_unwritable", f"{path}: ends in {path.suffix!r}; expected a name such as out.mp4")
-    with output_errors(path):
-        StagedFile(path).discard()
+    check_writable(path)
 
 
 def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:

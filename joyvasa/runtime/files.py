@@ -132,6 +132,16 @@ def move_into_place(finished: Path, target: Path) -> None:
     _sync_folder(target.parent)
 
 
+def check_writable(path: Path) -> None:
+    """Check that a file can be written, before work whose result it is to hold.
+
+    Raises:
+        OutputError: `disk_full` or `output_unwritable`.
+    """
+    with output_errors(path):
+        StagedFile(path).discard()
+
+
 def check_regular(path: str | Path) -> None:
     """Check that a path is a regular file, or a link to one: opening a named pipe would block.
 

@@ -54,7 +54,7 @@ def animate_command(
     settings: Settings = None,
 ) -> None:
     """Animate a portrait of a person or an animal with a recording, a motion file or a driving video."""
-    from joyvasa.animator import Animator
+    from joyvasa.animator import Animator, check_paths
     from joyvasa.options import AnimationConfig
 
     for path in (image, audio, motion, output):
@@ -62,6 +62,7 @@ def animate_command(
             require_local(path)
     flags = {"models": models, "mode": mode, "seed": seed, "device": device, "precision": precision}
     options = merge_options(AnimationConfig, preset=preset, config=config, settings=settings, flags=flags)
+    check_paths(image, audio, output, motion=motion)
     animator = Animator(options)
     with ProgressDisplay() as progress:
         animation = animator.animate(image, audio, output, motion=motion, on_progress=progress.update)
@@ -98,15 +99,20 @@ def extract_motion_command(
     settings: Settings = None,
 ) -> None:
     """Read the motion of one face in a video."""
+    from joyvasa.media.ffmpeg import check_media
     from joyvasa.media.soundtrack import check_sound, save_sound
     from joyvasa.models import Models as LoadedModels
     from joyvasa.motion.file import save_motion
     from joyvasa.options import AnimationConfig
+    from joyvasa.runtime.files import check_writable
 
     for path in (video, output, *([sound] if sound else [])):
         require_local(path)
     flags = {"models": models, "device": device, "precision": precision, "driving_video.face_index": face}
     options = merge_options(AnimationConfig, config=config, settings=settings, flags=flags)
+    check_media(video, "video")
+    for path in (output, *([sound] if sound else [])):
+        check_writable(path)
     if sound:
         check_sound(video, sound)
 

@@ -226,6 +226,7 @@ def start_run(
         ManifestError: `run_exists` if the folder contains this run, `run_locked`, `output_unwritable`.
         JoyvasaError: see `plan_run`, or the run stopped.
     """
+    folder.storage.require_writable()
     with plan_run(definition, folder, manifest, config, name=name) as (run, rows):
         folder.create(run.description, rows)
     return run.process_records(on_event)

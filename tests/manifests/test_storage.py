@@ -138,3 +138,12 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path, make):
     for read in (open_storage(tmp_path).read, open_storage(tmp_path).open):
         with pytest.raises(OSError, match=r"not a regular file: .*run\.yaml"):
             read("run.yaml")
+
+
+def test_a_root_is_writable_if_files_can_be_created_in_it(tmp_path):
+    open_storage(tmp_path / "new/run").require_writable()
+    assert os.listdir(tmp_path) == []
+    (tmp_path / "file").touch()
+    for root in (tmp_path / "file", tmp_path / "file/run"):
+        with pytest.raises(ManifestError, match=r"output_unwritable: .*Not a directory"):
+            open_storage(root).require_writable()

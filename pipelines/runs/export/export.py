@@ -72,6 +72,7 @@ def export_dataset(
     rows, target = ExportSource(source), open_storage(out)
     markers = ExportMarkers(target)
     markers.check_target(config.format)
+    target.require_writable()
     notes: list[str] = []
 
     def note(sentence: str) -> None:

@@ -16,7 +16,7 @@ from joyvasa.errors import InputError
 from joyvasa.runtime.locations import get_local_path, is_remote
 from manifests.problems import safe_text
 from manifests.run.outcome_table import passthrough_name
-from manifests.storage import open_storage
+from manifests.storage import Storage, open_storage
 from pipelines.runs.selection.selection import Selection
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
@@ -33,9 +33,17 @@ def check_selection_path(path: str) -> None:
 
     Raises:
         InputError: `output_format`.
+        ManifestError: `output_unwritable`.
     """
     if not path.endswith(SUFFIX) or path.endswith(REJECTED) or posixpath.basename(path) == SUFFIX:
         raise InputError("output_format", f"{safe_text(path, 200)}: expected a name that ends with {SUFFIX}: rename it")
+    _split_path(path)[0].require_writable()
+
+
+def _split_path(path: str) -> tuple[Storage, str]:
+    """Return the storage of the folder of a file, and the name of the file."""
+    parent, name = posixpath.split(path if is_remote(path) else get_local_path(path))
+    return open_storage(parent or "."), name
 
 
 def write_selection(
@@ -67,8 +75,7 @@ def write_selection(
         ManifestError: `output_unwritable`.
     """
     check_selection_path(path)
-    parent, name = posixpath.split(path if is_remote(path) else get_local_path(path))
-    storage = open_storage(parent or ".")
+    storage, name = _split_path(path)
     rejected_name = name.removesuffix(SUFFIX) + REJECTED
     schema = _selection_schema(selection.tables.schema, has_splits=selection.split is not None)
     schema = schema.with_metadata({**(schema.metadata or {}), OPTIONS: selection.options.to_json()})

@@ -51,6 +51,16 @@ def test_sound_that_cannot_be_written_is_an_error_before_the_work(tmp_path, argu
     assert not out.exists()
 
 
+@pytest.mark.parametrize(
+    ("video", "out", "error"),
+    [("missing.mp4", "m.safetensors", "video_missing"), ("talk.mp4", "missing/m.safetensors", "output_unwritable")],
+)
+def test_files_are_checked_before_models(tmp_path, video, out, error):
+    (tmp_path / "talk.mp4").write_bytes(b"video")
+    command = ["extract", str(tmp_path / video), "-o", str(tmp_path / out), "--models", "/no/bundle"]
+    assert error in str(CliRunner().invoke(app, command).exception)
+
+
 def test_an_address_is_no_motion_file(tmp_path):
     for files in (["http://host/m.npz", str(tmp_path / "m.safetensors")], [str(tmp_path / "m.npz"), "s3://b/m.npz"]):
         error = CliRunner().invoke(app, ["convert", *files]).exception
