@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,11 +27,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from joyvasa.errors import InputError, first_line
+from joyvasa.errors import InputError, OutputError, first_line
 from joyvasa.motion.liveportrait import ArraysTooLarge, read_npz, read_template, serialize_npz, serialize_template
 from joyvasa.motion.sequence import MOTION_FIELDS, MotionSequence
 from joyvasa.runtime.array_pickle import PickleRefused
-from joyvasa.runtime.files import atomic_write, output_errors
+from joyvasa.runtime.files import atomic_write, check_writable, output_errors
 from joyvasa.runtime.parsing import parse_json
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ MAX_METADATA = 64  # entries; further ones are dropped
 MAX_RATE = 1000.0  # frames per second
 ZIP_MAGIC = b"PK\x03\x04"
 START_BYTES = 9  # bytes that show the format
+SUFFIX = ".safetensors"  # of motion files of joyvasa
 FOREIGN_WRITERS = {".npz": serialize_npz, ".pkl": serialize_template}  # by suffix
 
 
@@ -73,6 +74,18 @@ def serialize_motion(motion: MotionSequence, provenance: Mapping[str, str] | Non
     text = json.dumps(header).encode()
     text += b" " * (-len(text) % 8)  # aligns the tensors to eight bytes
     return len(text).to_bytes(8, "little") + text + data
+
+
+def check_motion_path(path: Path, suffixes: Sequence[str] = (SUFFIX,)) -> None:
+    """Check that a motion file can be written to a path whose suffix states its format.
+
+    Raises:
+        OutputError: `output_unwritable` or `disk_full`.
+    """
+    if path.suffix.lower() not in suffixes:
+        expected = f"expected a name that ends with {' or '.join(suffixes)}"
+        raise OutputError("output_unwritable", f"{path}: ends in {path.suffix!r}; {expected}: rename it")
+    check_writable(path)
 
 
 def save_motion(path: str | Path, motion: MotionSequence, provenance: Mapping[str, str] | None = None) -> None:

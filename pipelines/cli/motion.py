@@ -102,7 +102,7 @@ def extract_motion_command(
     from joyvasa.media.ffmpeg import check_media
     from joyvasa.media.soundtrack import check_sound, save_sound
     from joyvasa.models import Models as LoadedModels
-    from joyvasa.motion.file import save_motion
+    from joyvasa.motion.file import check_motion_path, save_motion
     from joyvasa.options import AnimationConfig
     from joyvasa.runtime.files import check_writable
 
@@ -111,9 +111,9 @@ def extract_motion_command(
     flags = {"models": models, "device": device, "precision": precision, "driving_video.face_index": face}
     options = merge_options(AnimationConfig, config=config, settings=settings, flags=flags)
     check_media(video, "video")
-    for path in (output, *([sound] if sound else [])):
-        check_writable(path)
+    check_motion_path(output)
     if sound:
+        check_writable(sound)
         check_sound(video, sound)
 
     loaded = LoadedModels(options)
@@ -137,10 +137,11 @@ def convert_motion_command(
     ],
 ) -> None:
     """Convert motion files from and to LivePortrait's formats."""
-    from joyvasa.motion.file import convert_motion
+    from joyvasa.motion.file import FOREIGN_WRITERS, SUFFIX, check_motion_path, convert_motion
 
     for path in (file, out):
         require_local(path)
+    check_motion_path(out, (SUFFIX, *FOREIGN_WRITERS))
     print_motion(out, convert_motion(file, out).motion)
 
 

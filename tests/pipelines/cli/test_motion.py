@@ -21,10 +21,18 @@ def test_a_file_is_converted_and_described(tmp_path):
 
 def test_an_invalid_file_is_an_error(tmp_path):
     (tmp_path / "no.npz").write_text("no motion")
-    result = CliRunner().invoke(app, ["convert", str(tmp_path / "no.npz"), str(tmp_path / "out")])
+    result = CliRunner().invoke(app, ["convert", str(tmp_path / "no.npz"), str(tmp_path / "out.npz")])
     assert isinstance(result.exception, InputError)
     with pytest.raises(InputError, match="motion_unreadable"):
         raise result.exception
+
+
+@pytest.mark.parametrize("name", ["m.npy", "m", "missing/m.npz"])
+def test_a_name_without_a_format_is_an_error(tmp_path, name):
+    np.savez(tmp_path / "wave.npz", **neutral_arrays(5))
+    result = CliRunner().invoke(app, ["convert", str(tmp_path / "wave.npz"), str(tmp_path / name)])
+    assert "output_unwritable" in str(result.exception)
+    assert not (tmp_path / name).exists()
 
 
 def test_motion_and_sound_of_a_video_are_written(tmp_path):
@@ -53,7 +61,11 @@ def test_sound_that_cannot_be_written_is_an_error_before_the_work(tmp_path, argu
 
 @pytest.mark.parametrize(
     ("video", "out", "error"),
-    [("missing.mp4", "m.safetensors", "video_missing"), ("talk.mp4", "missing/m.safetensors", "output_unwritable")],
+    [
+        ("missing.mp4", "m.safetensors", "video_missing"),
+        ("talk.mp4", "missing/m.safetensors", "output_unwritable"),
+        ("talk.mp4", "m.npz", "output_unwritable"),
+    ],
 )
 def test_files_are_checked_before_models(tmp_path, video, out, error):
     (tmp_path / "talk.mp4").write_bytes(b"video")
