@@ -116,7 +116,7 @@ class _FilePart(io.RawIOBase):
 
 def _read_samples(tar: tarfile.TarFile, file: str) -> Iterator[dict[str, Any]]:
     """Yield the row of each sample of a tar file."""
-    sample = _Sample("", file)
+    sample, keys = _Sample("", file), set[str]()
     for entry in iterate_members(tar):
         folder, _, name = entry.name.removeprefix("./").rpartition("/")
         stem, _, extension = name.partition(".")
@@ -127,6 +127,10 @@ def _read_samples(tar: tarfile.TarFile, file: str) -> Iterator[dict[str, Any]]:
             if sample.members:
                 yield sample.row()
             sample = _Sample(key, file)
+            if key in keys:
+                found = "has members in several places of the file; expected all next to each other"
+                sample.fail("sample_scattered", f"{found}: make it with tar --sort=name", key)
+            keys.add(key)
         sample.add(tar, entry, extension)
     if sample.members:
         yield sample.row()
@@ -151,16 +155,16 @@ class _Sample:
         elif kind in ("json", "txt"):
             source = tar.extractfile(entry) if entry.size <= MAX_FIELD_BYTES else None
             if source is None:
-                self._fail("line_too_long", f"has more than {MAX_FIELD_BYTES:,} bytes in {entry.name}", entry.name)
+                self.fail("line_too_long", f"has more than {MAX_FIELD_BYTES:,} bytes in {entry.name}", entry.name)
                 return
             try:
                 content = source.read().decode("utf-8-sig")
                 self._fields |= self._parse_object(content) if kind == "json" else {"text": content.strip() or None}
             except UnicodeDecodeError as error:
-                self._fail("not_utf8", f"is not UTF-8 (byte {error.start + 1}) in {safe_text(entry.name)}", entry.name)
+                self.fail("not_utf8", f"is not UTF-8 (byte {error.start + 1}) in {safe_text(entry.name)}", entry.name)
             except ValueError as error:
                 reason = safe_text(str(error), 200)
-                self._fail("malformed_json", f"{safe_text(entry.name)} is no JSON object ({reason})", entry.name)
+                self.fail("malformed_json", f"{safe_text(entry.name)} is no JSON object ({reason})", entry.name)
 
     def row(self) -> dict[str, Any]:
         """Return the row as the index holds it."""
@@ -168,7 +172,7 @@ class _Sample:
         for column, members in self._media.items():
             name = self._choose(column, members)
             if name and ("::" in name or name.startswith("/")):
-                self._fail("member_unusable", "has a name that no location can hold: rename the member", name)
+                self.fail("member_unusable", "has a name that no location can hold: rename the member", name)
             elif name:
                 media[column] = f"tar://{name}::{self._file}"
         if self._fault:
@@ -185,7 +189,7 @@ class _Sample:
                 return names[0]
             if names:
                 problem = f"has {len(names)} files for {column}: name one of them KEY.{column}.SUFFIX"
-                self._fail("member_ambiguous", problem, ", ".join(names[:3]))
+                self.fail("member_ambiguous", problem, ", ".join(names[:3]))
                 return None
         return None
 
@@ -195,5 +199,6 @@ class _Sample:
             raise ValueError(f"found {type(value).__name__}")
         return {name: entry for name, entry in value.items() if name != _FAULT}
 
-    def _fail(self, code: str, sentence: str, value: str) -> None:
+    def fail(self, code: str, sentence: str, value: str) -> None:
+        """Make the row a bad one, unless it is one already."""
         self._fault = self._fault or RowFault(code, sentence, value)

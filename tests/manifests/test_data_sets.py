@@ -284,6 +284,13 @@ def test_a_bad_sample_is_a_problem_of_its_row(tmp_path, members, code):
     assert records[-1].id == "a-z"
 
 
+def test_a_sample_whose_members_are_not_next_to_each_other_is_named(tmp_path):
+    write_tar(tmp_path / "a.tar", [("1.jpg", b"p"), ("2.jpg", b"p"), ("1.wav", b"s"), ("2.wav", b"s")])
+    _, problems, _ = scanned(tmp_path / "a.tar")
+    assert [problem.code for problem in problems] == ["missing_value"] * 2 + ["sample_scattered"] * 2
+    assert str(problems[2].text).endswith("expected all next to each other: make it with tar --sort=name")
+
+
 def test_members_that_leave_the_archive_or_are_links_reach_no_file(tmp_path):
     (tmp_path / "secret.jpg").write_bytes(b"secret")
     with tarfile.open(tmp_path / "a.tar", "w") as tar:
