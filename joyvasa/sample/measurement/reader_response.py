@@ -1,8 +1,8 @@
 """Response of the readers of a face to motion of known size.
 
 The face mesh and the iris network follow brows, corners of the mouth and lids by a part of their motion only, which
-differs between portraits. Pictures of the portrait itself, rendered as for training with a known motion of one part,
-show by how much, and correct the readings of a video.
+differs between portraits, and read some closed mouths as open. Pictures of the portrait itself, rendered as for
+training with a known motion of one part, show by how much, and correct the readings of a video.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from joyvasa.media.image import Image
+from joyvasa.motion.openings import COMPACT
 from joyvasa.sample.training.head import Expression, Head, mean_head
 from joyvasa.sample.training.scene_rendering import render_scene
 
@@ -21,6 +22,7 @@ Array = np.ndarray
 CLOSURES = (0.0, 0.15, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 1.0)  # of the eyes; 1 is shut
 RISES = (-0.3, -0.2, -0.15, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.3)  # of brows, eye distances
 SMILES = (-0.2, -0.1, -0.05, 0.0, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4)  # of `Expression`
+JAWS = (0.0, 0.03, 0.06, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)  # gap between the lips, eye distances
 CORNER_RISE = 0.6  # rise of the corners of the mouth for a smile of 1, eye distances
 STEP = 1e-6  # makes a monotone curve strictly monotone
 
@@ -30,7 +32,7 @@ class ResponseCurve:
     """Readings of a face for known motions; errors that would make the curve fall are leveled."""
 
     motions: Array  # known motions, ascending, (n,)
-    readings: Array  # relative to that at rest, (n,)
+    readings: Array  # (n,)
 
     def correct(self, reading: float) -> float:
         """Return the motion that gives a reading, at most the largest known one."""
@@ -50,7 +52,8 @@ def measure_responses(
 
     Returns:
         `eyes`: openings relative to those of the portrait, readings as their ratio; `brows` and `corners`: rise in eye
-        distances, readings as their change.
+        distances, readings as their change; `mouth`: height over width of the mouth, by M; `lips`: gap between the lips
+        in eye distances, by the face mesh.
     """
     head, person = Head(mesh, mean_head([mesh]), len(face)), np.full(face.shape[:2], 255, np.uint8)
     gap = max(0.0, head.gap)
@@ -61,8 +64,11 @@ def measure_responses(
     shut = read([render(Expression(jaw=gap, blink=(value, value))) for value in CLOSURES])["teacher_eyes"].mean(1)
     brows = read([render(Expression(jaw=gap, brow=(value, value))) for value in RISES])["brows"]
     corners = read([render(Expression(jaw=gap, smile=value)) for value in SMILES])["corners"]
+    opened = read([render(Expression(jaw=value)) for value in JAWS])
     return {
         "eyes": ResponseCurve(1 - np.array(CLOSURES)[::-1], shut[::-1] / shut[0]),
         "brows": ResponseCurve(np.array(RISES), brows - brows[RISES.index(0.0)]),
         "corners": ResponseCurve(CORNER_RISE * np.array(SMILES), corners - corners[SMILES.index(0.0)]),
+        "mouth": ResponseCurve(COMPACT.mouth_slope * np.array(JAWS), opened["mouth"]),
+        "lips": ResponseCurve(np.array(JAWS), opened["teacher_mouth"]),
     }
