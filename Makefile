@@ -51,8 +51,10 @@ gpu-check: .venv/tools  ## check the GPU of this machine in eight minutes: tests
 
 locks: .venv/installed  ## pin anew, for Python 3.11 and newer: what users need, with and without CUDA, then extras and tools
 	@$(GET_UV)
-	$(PIN) $(EXTRAS) --extra cpu --extra dev > .venv/all.lock
-	$(PIN) --extra gpu --constraint .venv/all.lock > requirements-gpu.lock
+	@echo 'imageio-ffmpeg<0.8' > .venv/cpu.txt  # its ffmpeg is 93 MB smaller than later ones, which add the codecs of GPUs
+	$(PIN) $(EXTRAS) --extra cpu --extra dev --constraint .venv/cpu.txt > .venv/all.lock
+	grep -v '^imageio-ffmpeg' .venv/all.lock > .venv/gpu.txt
+	$(PIN) --extra gpu --constraint .venv/gpu.txt > requirements-gpu.lock
 	$(PIN) --extra cpu --constraint .venv/all.lock | grep -vE '^(triton|cuda-|nvidia-)' > requirements-cpu.lock
 	$(PIN) $(EXTRAS) --extra cpu --constraint .venv/all.lock | grep -vE '$(CUDA)' | grep -vxFf requirements-cpu.lock > requirements-extras.lock
 	grep -vE '$(CUDA)' .venv/all.lock | grep -vxFf requirements-cpu.lock | grep -vxFf requirements-extras.lock > requirements-tools.lock
