@@ -134,10 +134,8 @@ def probe_audio(path: str | Path, *, allow_silence: bool = False) -> AudioInfo:
 def _describe_defects(path: Path, log: DecoderLog, decoded_s: float) -> tuple[InputWarning, ...]:
     warnings = []
     if log.silence_s >= MIN_REPORTED_S:
-        holes_s = log.silence_s - log.late_s
-        parts = [f"starts {log.late_s:.2f} s late"] if log.late_s >= MIN_REPORTED_S else []
-        parts += [f"has holes of {holes_s:.2f} s"] if holes_s >= MIN_REPORTED_S or not parts else []
-        sentence = f"{path}: its sound {' and '.join(parts)}; skipped, so times are shorter than in the file"
+        found = f"its sound starts late or has holes, {log.silence_s:.2f} s in all"
+        sentence = f"{path}: {found}; they are skipped, so times are shorter than in the file"
         warnings.append(InputWarning("audio_gaps", sentence))
 
     missing_s = (log.stated_s or 0.0) - log.silence_s - decoded_s

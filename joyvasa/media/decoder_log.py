@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 _STREAM = re.compile(r"Stream #0:\d+")
-_LATE = re.compile(r"Stream #0:\d+\S*: Audio: .*\bstart (\d+\.\d+)")
 _DURATION = re.compile(r"Duration: (\d+):(\d+):(\d+\.\d+)")
 _SILENCE = re.compile(r"adding (\d+) audio samples of silence")
 _ERRORS = re.compile(r"\b([1-9]\d*) decode errors")
@@ -23,7 +22,6 @@ def parse_duration(text: str) -> float | None:
 class DecoderLog:
     """Findings of one decode of an audio file."""
 
-    late_s: float = 0.0  # start of the audio stream after the start of the file, seconds
     silence_s: float = 0.0  # late start and holes in the timestamps together, seconds
     stated_s: float | None = None  # duration that the header states; None if it states none, or that of several streams
     damaged: bool = False  # whether packets were corrupt or could not be decoded
@@ -34,7 +32,7 @@ class DecoderLog:
 
         `rate` is the number of samples per second of the stream.
         """
-        late_s, n_silent, n_streams = 0.0, 0, 0
+        n_silent, n_streams = 0, 0
         stated_s: float | None = None
         damaged = estimated = in_input = False
 
@@ -45,8 +43,6 @@ class DecoderLog:
                 in_input = False
             if in_input and _STREAM.search(line):
                 n_streams += 1
-                if match := _LATE.search(line):
-                    late_s = float(match[1])
             elif (duration_s := parse_duration(line)) is not None:
                 stated_s = duration_s
             elif match := _SILENCE.search(line):
@@ -56,7 +52,6 @@ class DecoderLog:
             estimated = estimated or "Estimating duration" in line
 
         return cls(
-            late_s=min(late_s, n_silent / rate),
             silence_s=n_silent / rate,
             stated_s=stated_s if n_streams == 1 and not estimated else None,
             damaged=damaged,

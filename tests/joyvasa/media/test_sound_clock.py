@@ -1,5 +1,6 @@
 """The sound of a video is the sound that drives its motion, whatever the timestamps of the recording say."""
 
+import re
 import resource
 
 import numpy as np
@@ -53,19 +54,16 @@ def test_a_video_plays_the_samples_that_drive_its_motion(recordings, tmp_path, n
         assert abs(lag) <= FRAME_S * SAMPLE_RATE
 
 
-@pytest.mark.parametrize(
-    ("name", "code", "words"),  # the encoder begins a packet before the sound
-    [
-        ("late.mp4", "audio_gaps", "starts 1.48 s late"),
-        ("hole.webm", "audio_gaps", "has holes of 0.60 s"),
-        ("damaged.mp3", "audio_damaged", "damaged or cut off"),
-    ],
-)
-def test_faulty_timestamps_and_damage_are_warned_of(recordings, name, code, words):
-    (warning, *others) = probe_audio(recordings / name).warnings
-    assert warning.code == code
-    assert words in warning.sentence
-    assert {other.code for other in others} <= {"audio_damaged"}
+@pytest.mark.parametrize(("name", "seconds"), [("late.mp4", 1.5), ("hole.webm", 0.6)])
+def test_a_late_start_and_holes_are_warned_of_with_their_seconds(recordings, name, seconds):
+    (warning,) = (w for w in probe_audio(recordings / name).warnings if w.code == "audio_gaps")
+    found = re.search(r"its sound starts late or has holes, (\d+\.\d\d) s in all", warning.sentence)
+    assert float(found[1]) == pytest.approx(seconds, abs=0.025)  # encoders begin a packet before the sound
+
+
+def test_damage_is_warned_of(recordings):
+    warnings = {warning.code: warning.sentence for warning in probe_audio(recordings / "damaged.mp3").warnings}
+    assert "damaged or cut off" in warnings["audio_damaged"]
 
 
 @pytest.mark.parametrize("suffix", ["wav", "flac", "aiff", "mp3", "opus", "ogg", "wma", "webm", "au", "caf", "w64"])
