@@ -5,12 +5,16 @@ import os
 import uuid
 
 import fsspec
+import hypothesis
 import pytest
 from xdist.scheduler import LoadFileScheduling
 
 if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads would only wait for each other
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's own priority, 15, its workers wait for other tests
+
+hypothesis.settings.register_profile("any_machine", deadline=None)  # on a busy machine an example can take seconds
+hypothesis.settings.load_profile("any_machine")
 
 # Modules that share one process: they kill workers of a Ray of their own, whose successors cannot start in time beside
 # those of another one.

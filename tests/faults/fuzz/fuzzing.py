@@ -51,7 +51,6 @@ def fuzz(max_examples: int) -> Callable[[Any], Any]:
     """Return a decorator that tries the same examples in each run with the same `FUZZ_SEED`."""
     chosen = settings(
         max_examples=max(1, round(max_examples * FACTOR)),
-        deadline=None,
         derandomize=SEED is None,
         database=None,
         suppress_health_check=list(HealthCheck),
