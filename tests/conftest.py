@@ -13,8 +13,9 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one worker per core: threads would on
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     os.environ.setdefault("RAY_worker_niceness", "0")  # with Ray's own priority, 15, its workers wait for other tests
 
-hypothesis.settings.register_profile("any_machine", deadline=None)  # on a busy machine an example can take seconds
-hypothesis.settings.load_profile("any_machine")
+# The same examples in each run, without limits of time.
+hypothesis.settings.register_profile("repeatable", database=None, derandomize=True, deadline=None)
+hypothesis.settings.load_profile("repeatable")
 
 # Modules that share one process: they kill workers of a Ray of their own, whose successors cannot start in time beside
 # those of another one.

@@ -2,13 +2,9 @@
 
 import uuid
 
-import hypothesis
 import pytest
 
 from manifests.storage import open_storage
-
-hypothesis.settings.register_profile("repeatable", database=None, derandomize=True)
-hypothesis.settings.load_profile("repeatable")
 
 
 @pytest.fixture(params=["local", "memory", "s3"])
