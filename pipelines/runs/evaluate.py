@@ -37,7 +37,7 @@ class EvaluateRun(RunDefinition):
 
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages that read and score videos."""
-        builder = SpecBuilder(config, run, gpus)
+        builder = SpecBuilder(config, run, gpus, records=rows.records)
         video = builder.build(ReadVideoStage(config.animation.crop))
         score = builder.build(
             build_score_stage(config, run, config.animation.for_mode("human")), inputs=("read_video",)

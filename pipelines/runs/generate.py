@@ -11,6 +11,7 @@ output, so that a worker loads the networks of one mode only; speech and motion 
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
@@ -91,7 +92,7 @@ class GenerateRun(RunDefinition):
 
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the video pipeline."""
-        return build_video_pipeline(config, run, rows.modes, gpus=gpus, motions=rows.motions > 0)
+        return build_video_pipeline(config, run, rows.modes, gpus=gpus, motions=rows.motions > 0, records=rows.records)
 
     def build_outcomes(self, config: RunConfig, modes: Sequence[Mode]) -> OutcomeBuilder:
         """Return a function whose rows also state the weights and licenses of the record's mode."""
@@ -107,10 +108,17 @@ class GenerateRun(RunDefinition):
 
 
 def build_video_pipeline(
-    config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int = 0, motions: bool = False
+    config: RunConfig,
+    run: str,
+    modes: Sequence[Mode],
+    *,
+    gpus: int = 0,
+    motions: bool = False,
+    records: int = sys.maxsize,
 ) -> Pipeline:
     """Build the stages that generate videos."""
-    builder = SpecBuilder(config, run, gpus, count_rendering_cores(config), has_light_renderer(config, modes))
+    cores, light = count_rendering_cores(config), has_light_renderer(config, modes)
+    builder = SpecBuilder(config, run, gpus, cores, light, records)
 
     def options(mode: Mode) -> dict[str, Any]:
         return {"animation": config.animation.for_mode(mode), "determinism": config.determinism}

@@ -51,7 +51,7 @@ class PrepareRun(RunDefinition):
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages that find clips and extract their motion."""
         stage_config = ClipStageConfig(run=run, animation=config.animation, clips=config.clips)
-        builder = SpecBuilder(config, run, gpus)
+        builder = SpecBuilder(config, run, gpus, records=rows.records)
         find = builder.build(FindClipsStage(stage_config))
         extract = builder.build(ExtractMotionStage(stage_config), inputs=("find_clips",))
         return builder.join((find, extract))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,6 +45,7 @@ class SpecBuilder:
     gpus: int = 0  # number of GPUs of the run; 0 to run on CPUs
     cores: int = 1  # number of cores for rendering, see `count_rendering_cores`
     light: bool = False  # whether the renderer's networks are small, see `has_light_renderer`
+    records: int = sys.maxsize  # number of records, which more workers of a stage could not share
 
     def batch_size(self, stage: type[Stage]) -> int:
         """Return the maximum number of records in one call of a stage."""
@@ -76,7 +78,7 @@ class SpecBuilder:
 
         values = {
             "batch_size": stage.batch_size,
-            "workers": workers,
+            "workers": max(1, min(workers, self.records)),
             "num_cpus": cpus,
             "num_gpus": (declared.gpu if gpu is None else gpu) / len(modes) if self.gpus else 0.0,
             "time_limit_s": declared.time_limit_s,

@@ -45,6 +45,14 @@ def test_options_override_declarations(monkeypatch):
     assert (workers, specs_by_name["score"].num_gpus) == ([2, 2, 1], 0.0)
 
 
+def test_no_stage_has_more_workers_than_records_unless_configured():
+    pipeline = build_video_pipeline(
+        RunConfig(stages={"score": StageOptions(workers=9)}), "/run", ("human",), gpus=64, records=3
+    )
+    workers = {name: spec.workers for name, spec in pipeline.by_name.items()}
+    assert (workers["render"], workers["motion"], workers["hash_inputs"], workers["score"]) == (3, 3, 1, 9)
+
+
 def test_an_option_of_a_stage_that_no_pipeline_has_is_refused():
     with pytest.raises(ConfigError, match=r"no option stages\.rendr; did you mean stages\.render\?"):
         build_video_pipeline(RunConfig(stages={"rendr": StageOptions(workers=1)}), "/run", ("human",))
