@@ -122,7 +122,9 @@ def test_workers_state_gpus_and_scale_from_zero(cluster, workers):
 
 def test_a_worker_has_the_cpus_for_the_stages_of_its_gpus_and_the_driver(workers):
     for kind in workers.values():
-        stages = build_video_pipeline(RunConfig(), "/run", ("human", "animal"), gpus=kind["resources"]["GPU"]).stages
+        stages = build_video_pipeline(
+            RunConfig(), "/run", {"human": 99, "animal": 99}, gpus=kind["resources"]["GPU"]
+        ).stages
         assert kind["resources"]["CPU"] >= DRIVER_CPUS + sum(stage.workers * stage.num_cpus for stage in stages)
 
 

@@ -36,8 +36,8 @@ class ManifestSource:
     fingerprint: str  # SHA-256 of the run's `manifest.parquet`
     rows: int  # rows read: those up to `limit`
     records: int
+    modes: Mapping[Mode, int]  # number of records of each mode that occurs, whose networks the run loads
     left_out: int = 0  # good rows among them that do not meet the conditions `where`
-    modes: tuple[Mode, ...] = (DEFAULT_MODE,)  # modes of the records; the run loads their networks
     motions: int = 0  # records with a motion
 
     @classmethod
@@ -45,7 +45,7 @@ class ManifestSource:
         """Describe rows that `write_manifest` wrote to a local file."""
         with rows.open("rb") as file:
             fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
-        modes: tuple[Mode, ...] = tuple(mode for mode in MODES if summary.modes[mode]) or (DEFAULT_MODE,)
+        modes: dict[Mode, int] = {mode: summary.modes[mode] for mode in MODES if summary.modes[mode]}
         return cls(
             uri=manifest.location,
             folder=manifest.folder,
@@ -54,7 +54,7 @@ class ManifestSource:
             rows=summary.rows,
             records=summary.rows - summary.bad_rows - summary.left_out,
             left_out=summary.left_out,
-            modes=modes,
+            modes=modes or {DEFAULT_MODE: 0},
             motions=summary.motions,
         )
 

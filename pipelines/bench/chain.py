@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,8 +71,8 @@ class ChainSection:
 
 
 def build_pipeline(config: RunConfig, run: Path) -> Pipeline:
-    """Return the pipeline of a run over pictures of people."""
-    return build_video_pipeline(config, str(run), ("human",), gpus=count_run_gpus(config))
+    """Return the pipeline of a run over any number of pictures of people."""
+    return build_video_pipeline(config, str(run), {"human": sys.maxsize}, gpus=count_run_gpus(config))
 
 
 def measure_chain(config: BenchConfig) -> ChainSection:

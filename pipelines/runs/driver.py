@@ -10,7 +10,7 @@ import dataclasses
 import platform
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Collection, Generator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -72,7 +72,7 @@ class RunDefinition(ABC):
     reads_videos: ClassVar[bool]
 
     @abstractmethod
-    def hash_weights(self, config: RunConfig, modes: Sequence[Mode]) -> dict[str, Any]:
+    def hash_weights(self, config: RunConfig, modes: Collection[Mode]) -> dict[str, Any]:
         """Hash the weights that determine the results; fail if they are missing or not licensed.
 
         Raises:
@@ -83,7 +83,7 @@ class RunDefinition(ABC):
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages."""
 
-    def build_outcomes(self, config: RunConfig, modes: Sequence[Mode]) -> OutcomeBuilder:
+    def build_outcomes(self, config: RunConfig, modes: Iterable[Mode]) -> OutcomeBuilder:
         """Return the function that builds outcome rows."""
         return lambda finished, pipeline: build_outcome(finished, pipeline=pipeline)
 

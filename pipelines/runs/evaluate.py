@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -31,13 +31,13 @@ class EvaluateRun(RunDefinition):
     kind: ClassVar[RunKind] = "evaluate"
     reads_videos: ClassVar[bool] = True
 
-    def hash_weights(self, config: RunConfig, modes: Sequence[Mode]) -> dict[str, Any]:
+    def hash_weights(self, config: RunConfig, modes: Collection[Mode]) -> dict[str, Any]:
         """Hash the weights of the metrics."""
         return hash_metric_weights(config)
 
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages that read and score videos."""
-        builder = SpecBuilder(config, run, gpus, records=rows.records)
+        builder = SpecBuilder(config, run, rows.modes, gpus)
         video = builder.build(ReadVideoStage(config.animation.crop))
         score = builder.build(
             build_score_stage(config, run, config.animation.for_mode("human")), inputs=("read_video",)

@@ -11,8 +11,7 @@ output, so that a worker loads the networks of one mode only; speech and motion 
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Hashable, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -77,7 +76,7 @@ class GenerateRun(RunDefinition):
     kind: ClassVar[RunKind] = "generate"
     reads_videos: ClassVar[bool] = False
 
-    def hash_weights(self, config: RunConfig, modes: Sequence[Mode]) -> dict[str, Any]:
+    def hash_weights(self, config: RunConfig, modes: Collection[Mode]) -> dict[str, Any]:
         """Hash the weights used in these modes and those of the metrics."""
         bundle = open_bundle(config.animation.models)
         roles: set[str] = set()
@@ -92,9 +91,9 @@ class GenerateRun(RunDefinition):
 
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the video pipeline."""
-        return build_video_pipeline(config, run, rows.modes, gpus=gpus, motions=rows.motions > 0, records=rows.records)
+        return build_video_pipeline(config, run, rows.modes, gpus=gpus, motions=rows.motions > 0)
 
-    def build_outcomes(self, config: RunConfig, modes: Sequence[Mode]) -> OutcomeBuilder:
+    def build_outcomes(self, config: RunConfig, modes: Iterable[Mode]) -> OutcomeBuilder:
         """Return a function whose rows also state the weights and licenses of the record's mode."""
         bundle = open_bundle(config.animation.models)
         weights = {mode: ModeWeights.for_mode(config, bundle, mode) for mode in modes}
@@ -110,23 +109,19 @@ class GenerateRun(RunDefinition):
 def build_video_pipeline(
     config: RunConfig,
     run: str,
-    modes: Sequence[Mode],
+    modes: Mapping[Mode, int],
     *,
     gpus: int = 0,
     motions: bool = False,
-    records: int = sys.maxsize,
 ) -> Pipeline:
-    """Build the stages that generate videos."""
+    """Build the stages that generate videos of so many records of each mode."""
     cores, light = count_rendering_cores(config), has_light_renderer(config, modes)
-    builder = SpecBuilder(config, run, gpus, cores, light, records)
+    builder = SpecBuilder(config, run, modes, gpus, cores, light)
 
     def options(mode: Mode) -> dict[str, Any]:
         return {"animation": config.animation.for_mode(mode), "determinism": config.determinism}
 
-    def alternative(mode: Mode) -> dict[str, Any]:
-        return {"modes": modes, "mode": mode, "only": lambda record: record.mode == mode}
-
-    common = options(modes[0])
+    common = options(next(iter(modes)))
     motion = MotionConfig(**common, shared=config.share_motion, strict_batch=builder.batch_size(MotionStage))
     driving = ("read_motion",) if motions else ()
     motion_inputs = ("speech", *driving, "hash_inputs") if config.share_motion else ("speech", *driving)
@@ -142,7 +137,7 @@ def build_video_pipeline(
     specs.append(builder.build(HashInputsStage(), after=spoken, share=_locations))
     for mode in modes:
         portrait = PortraitStage(StageConfig(**options(mode)))
-        specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, **alternative(mode)))
+        specs.append(builder.build(portrait, after=("hash_inputs",), share=_portrait_key, mode=mode))
     specs += [
         builder.build(SpeechStage(StageConfig(**common)), after=("hash_inputs",), share=_speech_key),
         builder.build(
@@ -159,7 +154,7 @@ def build_video_pipeline(
         specs.append(builder.build(read_motion, after=("hash_inputs",), share=_driving_key))
     for mode in modes:
         render = RenderStage(RenderConfig(**options(mode), run=run, save_motion=config.save_motion))
-        specs.append(builder.build(render, inputs=("portrait", "motion"), **alternative(mode)))
+        specs.append(builder.build(render, inputs=("portrait", "motion"), mode=mode))
     specs += [
         builder.build(score, inputs=("portrait", "motion", "render"), optional=True),  # a failed metric keeps the video
         builder.build(VerifyOutputStage(run), inputs=("render",), after=("score",)),

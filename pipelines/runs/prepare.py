@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Collection
 from typing import Any, ClassVar
 
 from joyvasa.bundles import Bundle, open_bundle
@@ -36,7 +36,7 @@ class PrepareRun(RunDefinition):
     kind: ClassVar[RunKind] = "prepare"
     reads_videos: ClassVar[bool] = True
 
-    def hash_weights(self, config: RunConfig, modes: Sequence[Mode]) -> dict[str, Any]:
+    def hash_weights(self, config: RunConfig, modes: Collection[Mode]) -> dict[str, Any]:
         """Hash the weights of the detector and the motion extractor; refuse animals.
 
         Raises:
@@ -51,7 +51,7 @@ class PrepareRun(RunDefinition):
     def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build the stages that find clips and extract their motion."""
         stage_config = ClipStageConfig(run=run, animation=config.animation, clips=config.clips)
-        builder = SpecBuilder(config, run, gpus, records=rows.records)
+        builder = SpecBuilder(config, run, rows.modes, gpus)
         find = builder.build(FindClipsStage(stage_config))
         extract = builder.build(ExtractMotionStage(stage_config), inputs=("find_clips",))
         return builder.join((find, extract))

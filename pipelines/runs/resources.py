@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -42,10 +41,10 @@ class SpecBuilder:
 
     config: RunConfig  # options of the run
     run: str  # run folder; an absolute path or URI
+    modes: Mapping[Mode, int]  # number of records of each mode that occurs; no stage gets more workers
     gpus: int = 0  # number of GPUs of the run; 0 to run on CPUs
     cores: int = 1  # number of cores for rendering, see `count_rendering_cores`
     light: bool = False  # whether the renderer's networks are small, see `has_light_renderer`
-    records: int = sys.maxsize  # number of records, which more workers of a stage could not share
 
     def batch_size(self, stage: type[Stage]) -> int:
         """Return the maximum number of records in one call of a stage."""
@@ -55,8 +54,7 @@ class SpecBuilder:
         self,
         stage: Stage,
         *,
-        modes: Sequence[str] = ("human",),
-        mode: str = "human",
+        mode: Mode | None = None,
         gpu: float | None = None,
         **fields: Any,
     ) -> StageSpec:
@@ -64,13 +62,15 @@ class SpecBuilder:
 
         Args:
             stage: the stage.
-            modes: modes for which the pipeline has such a stage; they divide its share of a GPU.
-            mode: mode of this stage.
+            mode: mode of the records that pass this stage; None for all. Those of all modes divide a share of
+                a GPU.
             gpu: share of a GPU; None for the declared one.
             **fields: further fields of `StageSpec`.
         """
         stage.media_cache = MediaCacheConfig(self.run, self.config.media_cache_bytes)
-        declared, name = stage.resources, stage_name(stage.name, mode)
+        declared, name = stage.resources, stage_name(stage.name, mode or "human")
+        n_records = self.modes[mode] if mode else sum(self.modes.values())
+        n_stages = len(self.modes) if mode else 1
         workers, cpus = (max(1, self.gpus) if declared.workers == "per_gpu" else 1), declared.cpu
         if declared.all_cores and not self.gpus:
             workers = min(self.cores, MAX_RENDERERS) if self.light else 1
@@ -78,14 +78,15 @@ class SpecBuilder:
 
         values = {
             "batch_size": stage.batch_size,
-            "workers": max(1, min(workers, self.records)),
+            "workers": max(1, min(workers, n_records)),
             "num_cpus": cpus,
-            "num_gpus": (declared.gpu if gpu is None else gpu) / len(modes) if self.gpus else 0.0,
+            "num_gpus": (declared.gpu if gpu is None else gpu) / n_stages if self.gpus else 0.0,
             "time_limit_s": declared.time_limit_s,
         }
         overrides = dataclasses.asdict(self.config.stages.get(name, StageOptions()))
         values |= {key: value for key, value in overrides.items() if value is not None}
-        return StageSpec(name=name, stage=stage, output=stage.name, **values, **fields)
+        only = (lambda record: record.mode == mode) if mode else None
+        return StageSpec(name=name, stage=stage, output=stage.name, only=only, **values, **fields)
 
     def join(self, specs: Sequence[StageSpec]) -> Pipeline:
         """Join stages into a pipeline.
@@ -103,7 +104,7 @@ class SpecBuilder:
         return Pipeline(tuple(specs))
 
 
-def has_light_renderer(config: RunConfig, modes: Sequence[Mode]) -> bool:
+def has_light_renderer(config: RunConfig, modes: Iterable[Mode]) -> bool:
     """Return whether the renderer's networks are small."""
     bundle = open_bundle(config.animation.models)
     sizes = [bundle.sum_stated_bytes(resolve_role(mode, network) for network in RENDERER_ROLES) for mode in modes]

@@ -11,7 +11,7 @@ import resource
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ import pyarrow.parquet as pq
 
 from joyvasa.media.video_writer import VideoWriter
 from joyvasa.mode import Mode
+from manifests.run.description import ManifestSource
 from manifests.run.folder import RunFolder
 from manifests.scratch import scratch_folder
 from manifests.storage import open_storage
@@ -46,11 +47,11 @@ class IdleStage(Stage):
 class IdleRun(EvaluateRun):
     """Run over a manifest whose stages do nothing."""
 
-    def hash_weights(self, config: RunConfig, modes: Sequence[Mode]) -> dict[str, Any]:
+    def hash_weights(self, config: RunConfig, modes: Collection[Mode]) -> dict[str, Any]:
         """Hash nothing."""
         return {}
 
-    def build_pipeline(self, config: RunConfig, run: str, modes: Sequence[Mode], *, gpus: int) -> Pipeline:
+    def build_pipeline(self, config: RunConfig, run: str, rows: ManifestSource, *, gpus: int) -> Pipeline:
         """Build two stages, of which the second needs the first."""
         first = StageSpec(name="read_video", stage=IdleStage(), batch_size=16)
         return Pipeline((first, StageSpec(name="score", stage=IdleStage(), batch_size=16, inputs=("read_video",))))

@@ -8,7 +8,7 @@ from manifests.run.description import ManifestSource, RunDescription, find_chang
 
 RUN = RunDescription(
     configuration={"seed": 1, "sampling": {"steps": 50, "scales": (1, 2)}, "name": "Jörg"},
-    manifest=ManifestSource("/data/m.csv", "/data", "csv", "ab", 10, 9),
+    manifest=ManifestSource("/data/m.csv", "/data", "csv", "ab", 10, 9, {"human": 9}),
     bundles={"sample": {"motion": "cd"}},
     versions={"joyvasa": "0.1"},
 )
@@ -23,15 +23,7 @@ def test_a_description_can_be_written_and_read():
     assert find_changed_settings(RUN, again) == []
 
 
-def test_an_older_file_without_modes_has_mode_human():
-    content = yaml.safe_load(replace(RUN, manifest=replace(RUN.manifest, modes=("animal",))).to_yaml())
-    assert content["manifest"].pop("modes") == ["animal"]
-    again = RunDescription.from_yaml(yaml.safe_dump(content).encode())
-    assert again.manifest.modes == ("human",)
-    assert find_changed_settings(RUN, again) == []
-
-
-@pytest.mark.parametrize("modes", [[], ["plant"], "human", None, 3])
+@pytest.mark.parametrize("modes", [{}, {"plant": 1}, ["human"], "human", None, 3, {"human": "many"}])
 def test_unknown_modes_are_refused(modes):
     content = yaml.safe_load(RUN.to_yaml())
     content["manifest"]["modes"] = modes

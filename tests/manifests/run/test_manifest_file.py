@@ -164,7 +164,7 @@ def test_the_file_is_reproducible(tmp_path):
     assert source_of(path, tmp_path) == source
     assert (tmp_path / MANIFEST).read_bytes() == content
     assert (source.uri, source.folder, source.format) == (str(path), str(tmp_path), "jsonl")
-    assert (source.rows, source.records, source.modes) == (50, 50, ("human",))
+    assert (source.rows, source.records, source.modes) == (50, 50, {"human": 50})
 
 
 @pytest.mark.parametrize("change", ["value", "passed-through column", "removed row", "order"])

@@ -37,7 +37,8 @@ def test_a_driving_video_is_read_once_for_all_its_rows(tmp_path):
 @pytest.mark.parametrize("gpus", [0, 1, 8])
 def test_motion_is_read_in_a_stage_of_its_own_only_if_rows_have_any(gpus):
     plain, driven = (
-        build_video_pipeline(RunConfig(), "/run", ("human",), gpus=gpus, motions=motions) for motions in (False, True)
+        build_video_pipeline(RunConfig(), "/run", {"human": 99}, gpus=gpus, motions=motions)
+        for motions in (False, True)
     )
     assert set(driven.by_name) - set(plain.by_name) == {"read_motion"}
     shares = [sum(spec.num_gpus for spec in pipeline.stages) for pipeline in (plain, driven)]

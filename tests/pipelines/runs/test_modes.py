@@ -102,7 +102,7 @@ def test_each_row_uses_the_networks_of_its_mode(manifest, tmp_path):
     assert (stages["animal_portrait"]["failed"], stages["portrait"]["failed"]) == (1, 0)
     assert (stages["render"]["records"], stages["animal_render"]["records"]) == (2, 2)
     assert (stages["speech"]["records"], stages["speech"]["shared"]) == (1, 4)
-    assert RunFolder(open_storage(tmp_path / "run")).read_description().manifest.modes == ("human", "animal")
+    assert RunFolder(open_storage(tmp_path / "run")).read_description().manifest.modes == {"human": 2, "animal": 3}
     assert resume_run(tmp_path / "run", retry=["failed"]).counts.statuses == {"ok": 4, "failed": 1}
 
 
@@ -111,7 +111,7 @@ def test_animals_alone_need_no_network_for_people(manifest, inputs, tmp_path):
     result = generate_videos(write_manifest(inputs / "animals.csv", rows), tmp_path / "run", make_animal_config())
     assert result.all_ok
     assert not {"portrait", "render"} & result.statistics["stages"].keys()
-    assert RunFolder(open_storage(tmp_path / "run")).read_description().manifest.modes == ("animal",)
+    assert RunFolder(open_storage(tmp_path / "run")).read_description().manifest.modes == {"animal": 1}
 
 
 def row(inputs, number, **more):
@@ -120,7 +120,7 @@ def row(inputs, number, **more):
 
 @pytest.mark.slow
 def test_a_worker_loads_the_networks_of_one_mode_only(inputs):
-    whole = instrument(build_video_pipeline(make_animal_config(), "/nowhere", ("human", "animal")))
+    whole = instrument(build_video_pipeline(make_animal_config(), "/nowhere", {"human": 2, "animal": 2}))
     first = Pipeline(tuple(spec for spec in whole.stages if spec.output in ("hash_inputs", "portrait")))
     records = [row(inputs, n, mode=mode) for n, mode in enumerate(["human", "animal"] * 2)]
     ray.init(address="local", num_cpus=4, include_dashboard=False, object_store_memory=100 << 20, log_to_driver=False)

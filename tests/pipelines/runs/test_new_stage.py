@@ -54,7 +54,7 @@ def with_loudness(loudness_stage, monkeypatch):
 
     def build(config, run, modes, *, gpus, **rest):
         pipeline = build_video_pipeline(dataclasses.replace(config, stages={}), run, modes, gpus=gpus, **rest)
-        builder = SpecBuilder(config, run, gpus)
+        builder = SpecBuilder(config, run, modes, gpus)
         return builder.join((*pipeline.stages, builder.build(loudness_stage(), after=("speech",))))
 
     monkeypatch.setattr(runs, "build_video_pipeline", build)
@@ -96,10 +96,12 @@ def test_facts_of_a_new_stage_survive_a_retry_of_other_records(with_loudness, ma
 
 
 def test_a_new_stage_declares_its_size_and_options_are_checked(with_loudness):
-    spec = with_loudness(make_config(), "/run", ("human",), gpus=2).by_name["loudness"]
+    spec = with_loudness(make_config(), "/run", {"human": 99}, gpus=2).by_name["loudness"]
     assert (spec.batch_size, spec.num_cpus, spec.workers, spec.num_gpus) == (5, 0.2, 1, 0.0)
     with pytest.raises(ConfigError, match=r"no option stages\.loudnes; did you mean stages\.loudness"):
-        with_loudness(make_config("stages.loudness.workers=2", "stages.loudnes.workers=2"), "/run", ("human",), gpus=0)
+        with_loudness(
+            make_config("stages.loudness.workers=2", "stages.loudnes.workers=2"), "/run", {"human": 99}, gpus=0
+        )
     with pytest.raises(
         ConfigError, match=r"no option stages\.loudness\.worker; did you mean stages\.loudness\.workers"
     ):

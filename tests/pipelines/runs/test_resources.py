@@ -14,7 +14,7 @@ MODES = [("human",), ("animal",), ("human", "animal")]
 @pytest.mark.parametrize("modes", MODES)
 @pytest.mark.parametrize("gpus", [1, 3])
 def test_the_workers_fill_each_gpu_exactly(modes, gpus):
-    pipeline = build_video_pipeline(RunConfig(), "/run", modes, gpus=gpus)
+    pipeline = build_video_pipeline(RunConfig(), "/run", dict.fromkeys(modes, 99), gpus=gpus)
     assert sum(Fraction(spec.num_gpus) * spec.workers for spec in pipeline.stages) == gpus
     with_networks = {spec.name: spec for spec in pipeline.stages if spec.num_gpus}
     assert {spec.output for spec in with_networks.values()} == {"portrait", "speech", "motion", "render"}
@@ -25,7 +25,7 @@ def test_the_workers_fill_each_gpu_exactly(modes, gpus):
 
 @pytest.mark.parametrize("modes", MODES)
 def test_only_stages_of_modes_that_occur_are_built(modes):
-    names = [spec.name for spec in build_video_pipeline(RunConfig(), "/run", modes).stages]
+    names = [spec.name for spec in build_video_pipeline(RunConfig(), "/run", dict.fromkeys(modes, 99)).stages]
     assert [name in names for name in ("portrait", "render")] == ["human" in modes] * 2
     assert [name in names for name in ("animal_portrait", "animal_render")] == ["animal" in modes] * 2
 
@@ -34,7 +34,7 @@ def build_specs(modes, gpus=0, *, stages=None, cores=1, light=False, monkeypatch
     """Build the stages of a pipeline on a machine with a given number of cores."""
     monkeypatch.setattr("pipelines.runs.generate.count_rendering_cores", lambda config: cores)
     monkeypatch.setattr("pipelines.runs.generate.has_light_renderer", lambda config, modes: light)
-    return build_video_pipeline(RunConfig(stages=stages or {}), "/run", modes, gpus=gpus).by_name
+    return build_video_pipeline(RunConfig(stages=stages or {}), "/run", dict.fromkeys(modes, 99), gpus=gpus).by_name
 
 
 def test_options_override_declarations(monkeypatch):
@@ -46,21 +46,20 @@ def test_options_override_declarations(monkeypatch):
 
 
 def test_no_stage_has_more_workers_than_records_unless_configured():
-    pipeline = build_video_pipeline(
-        RunConfig(stages={"score": StageOptions(workers=9)}), "/run", ("human",), gpus=64, records=3
-    )
-    workers = {name: spec.workers for name, spec in pipeline.by_name.items()}
-    assert (workers["render"], workers["motion"], workers["hash_inputs"], workers["score"]) == (3, 3, 1, 9)
+    config = RunConfig(stages={"score": StageOptions(workers=9)})
+    specs_by_name = build_video_pipeline(config, "/run", {"human": 3, "animal": 1}, gpus=64).by_name
+    names = ("render", "animal_render", "motion", "hash_inputs", "score")
+    assert [specs_by_name[name].workers for name in names] == [3, 1, 4, 1, 9]
 
 
 def test_an_option_of_a_stage_that_no_pipeline_has_is_refused():
     with pytest.raises(ConfigError, match=r"no option stages\.rendr; did you mean stages\.render\?"):
-        build_video_pipeline(RunConfig(stages={"rendr": StageOptions(workers=1)}), "/run", ("human",))
-    build_video_pipeline(RunConfig(stages={"animal_render": StageOptions(workers=1)}), "/run", ("human",))
+        build_video_pipeline(RunConfig(stages={"rendr": StageOptions(workers=1)}), "/run", {"human": 99})
+    build_video_pipeline(RunConfig(stages={"animal_render": StageOptions(workers=1)}), "/run", {"human": 99})
 
 
 def test_without_a_gpu_all_workers_fit_on_this_machine():
-    pipeline = build_video_pipeline(RunConfig(), "/run", ("human", "animal"))
+    pipeline = build_video_pipeline(RunConfig(), "/run", {"human": 99, "animal": 99})
     assert not any(spec.num_gpus for spec in pipeline.stages)
     assert count_offered_cpus(pipeline) >= sum(spec.workers * spec.num_cpus for spec in pipeline.stages)
 

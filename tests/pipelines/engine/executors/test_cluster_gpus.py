@@ -31,7 +31,8 @@ def test_with_an_address_the_gpus_of_the_cluster_count(cluster, monkeypatch):
     config = make_config("executor=ray", f"ray.address={cluster.address}")
     assert count_run_gpus(config) == 3
     assert not ray.is_initialized()
-    assert build_video_pipeline(config, "/run", ("human",), gpus=count_run_gpus(config)).by_name["render"].workers == 3
+    pipeline = build_video_pipeline(config, "/run", {"human": 99}, gpus=count_run_gpus(config))
+    assert pipeline.by_name["render"].workers == 3
     assert count_run_gpus(make_config("executor=ray", f"ray.address={cluster.address}", "ray.gpus=5")) == 5
 
 
