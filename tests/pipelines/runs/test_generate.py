@@ -12,7 +12,6 @@ import cv2
 import fsspec
 import numpy as np
 import pytest
-import yaml
 from typer.testing import CliRunner
 
 from joyvasa.errors import ConfigError, InputError, ModelError
@@ -328,16 +327,6 @@ def test_failed_records_of_an_unfinished_shard_are_retried(inputs, tmp_path, mon
     assert folder.count_records(folder.read_manifest()).statuses == {"failed": 1, "ok": 1}
     (inputs / "appears.jpg").write_bytes((inputs / "a.jpg").read_bytes())
     assert resume_run(tmp_path / "run", retry=["failed"]).all_ok
-
-
-def test_a_run_without_modes_in_its_description_has_mode_human(finished, tmp_path):
-    shutil.copytree(finished, tmp_path / "run")
-    file = tmp_path / "run/run.yaml"
-    content = yaml.safe_load(file.read_text())
-    assert content["manifest"].pop("modes") == ["human"]
-    file.write_text(yaml.safe_dump(content))
-    (tmp_path / "run/shards/00001/_done.json").unlink()
-    assert resume_run(tmp_path / "run").all_ok
 
 
 def test_the_mode_of_a_run_is_that_of_its_rows():
