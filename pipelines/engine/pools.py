@@ -231,10 +231,14 @@ class WorkerPool:
     def end(self, number: int, restart: float) -> None:
         """End an idle worker, or one that is not ready; another one starts at the time `restart`."""
         self.executor.kill_worker(number)
+        self._take_out(number)
+        heapq.heappush(self._starts, restart)
+
+    def _take_out(self, number: int) -> _Worker:
         worker = self._workers.pop(number)
         self._remove_from_bucket(number, worker)
         self.ready -= worker.ready
-        heapq.heappush(self._starts, restart)
+        return worker
 
     def find_overdue(self, now: float) -> list[int]:
         """Return the workers whose running batch exceeds its time limit."""
@@ -255,9 +259,7 @@ class WorkerPool:
         Raises:
             RunStopped: no worker of the stage gets through `setup`.
         """
-        worker = self._workers.pop(number)
-        self._remove_from_bucket(number, worker)
-        self.ready -= worker.ready
+        worker = self._take_out(number)
         self.n_running -= len(worker.batches)
         for batch in worker.batches:
             self._stop_head(batch)

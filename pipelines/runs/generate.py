@@ -107,12 +107,7 @@ class GenerateRun(RunDefinition):
 
 
 def build_video_pipeline(
-    config: RunConfig,
-    run: str,
-    modes: Mapping[Mode, int],
-    *,
-    gpus: int = 0,
-    motions: bool = False,
+    config: RunConfig, run: str, modes: Mapping[Mode, int], *, gpus: int = 0, motions: bool = False
 ) -> Pipeline:
     """Build the stages that generate videos of so many records of each mode."""
     cores, light = count_rendering_cores(config), has_light_renderer(config, modes)

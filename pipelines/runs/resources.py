@@ -62,8 +62,8 @@ class SpecBuilder:
 
         Args:
             stage: the stage.
-            mode: mode of the records that pass this stage; None for all. Those of all modes divide a share of
-                a GPU.
+            mode: mode of the records that pass this stage, which shares its part of a GPU with the stages of the
+                other modes; None for all records.
             gpu: share of a GPU; None for the declared one.
             **fields: further fields of `StageSpec`.
         """

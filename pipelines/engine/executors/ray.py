@@ -181,9 +181,8 @@ class RayExecutor(Executor):
 
     def start_worker(self, worker: int, spec: StageSpec) -> None:
         """Create an actor."""
-        actor_class = ray.remote(StageWorker).options(
-            num_cpus=self._compute_cpus(spec), num_gpus=spec.num_gpus, max_restarts=0, max_task_retries=0
-        )
+        cpus, gpus = self._compute_needs(spec)
+        actor_class = ray.remote(StageWorker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0)
         actor = actor_class.remote(spec.stage, self._require_board())
         self._actors[worker] = actor
         self._specs[worker] = spec
@@ -191,9 +190,9 @@ class RayExecutor(Executor):
         self._calls[actor.confirm_place.remote()] = _Call(worker, None, confirms_place=True)
         self._calls[actor.setup.remote()] = _Call(worker, None)
 
-    def _compute_cpus(self, spec: StageSpec) -> float:
-        """Return the CPUs that a worker of a stage reserves."""
-        return spec.num_cpus * self._cpu_scale // CPU_STEP * CPU_STEP
+    def _compute_needs(self, spec: StageSpec) -> tuple[float, float]:
+        """Return the CPUs and GPUs that a worker of a stage reserves."""
+        return spec.num_cpus * self._cpu_scale // CPU_STEP * CPU_STEP, spec.num_gpus
 
     def find_obstacles(self, waiting: Sequence[int], idle: Sequence[int]) -> list[int]:
         """Return idle workers whose nodes have room without them, and waiting ones that would take that room."""
@@ -205,10 +204,10 @@ class RayExecutor(Executor):
         }
         for worker in idle:
             if (node := self._nodes.get(worker)) in nodes:
-                nodes[node].idle.append((worker, self._compute_cpus(self._specs[worker]), self._specs[worker].num_gpus))
+                nodes[node].idle.append((worker, *self._compute_needs(self._specs[worker])))
         ended: list[int] = []
         for worker in without_place:
-            cpus, gpus = self._compute_cpus(self._specs[worker]), self._specs[worker].num_gpus
+            cpus, gpus = self._compute_needs(self._specs[worker])
             counts = {node: n for node in nodes.values() if (n := node.count_to_end(cpus, gpus)) is not None}
             if counts:
                 node = min(counts, key=counts.__getitem__)
