@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import hashlib
 import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -14,7 +13,7 @@ import pyarrow as pa
 
 from joyvasa.errors import JoyvasaError, suggest_name
 from manifests.problems import ManifestError, ValueFault, safe_text
-from manifests.record import Options, OptionValue
+from manifests.record import Options, OptionValue, derive_seed
 
 ARROW_TYPES = {float: pa.float64(), int: pa.int64(), bool: pa.bool_(), str: pa.string()}
 OPTION_MARK = b"joyvasa.option"  # metadata of a field of a run's manifest whose column sets an option
@@ -226,8 +225,8 @@ class Variation:
         return pa.array([self._draw(record_id) for record_id in record_ids], self.field.type)
 
     def _draw(self, record_id: str) -> OptionValue:
-        digest = hashlib.blake2b(f"{self.seed}:{self.name}:{record_id}".encode(), digest_size=8).digest()
-        share = (int.from_bytes(digest, "big") >> (64 - _DRAW_BITS)) / 2**_DRAW_BITS  # 0 to 1, without 1
+        bits = derive_seed(self.seed, f"{self.name}:{record_id}") >> (63 - _DRAW_BITS)
+        share = bits / 2**_DRAW_BITS  # 0 to 1, without 1
         if self.choices:
             return self.choices[int(share * len(self.choices))]
         if self.kind is int:

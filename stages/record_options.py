@@ -39,7 +39,6 @@ class RecordOption:
 
     name: str  # path of the option below `animation`
     kind: type  # type of its values: float, int, bool or str
-    nullable: bool  # whether it may be null
     choices: tuple[str, ...]  # the values it may have; empty if any value of its type is allowed
     # low, high, unit: range and unit of its values, if it declares them
     low: float | None
@@ -64,8 +63,7 @@ def list_record_options(config: AnimationConfig) -> dict[str, RecordOption]:
         found[name] = RecordOption(
             name=name,
             kind=described[0],
-            nullable=described[1],
-            choices=described[2],
+            choices=described[1],
             low=metadata.get("ge"),
             high=metadata.get("le"),
             unit=metadata.get("json_schema_extra", {}).get("unit", ""),
@@ -97,12 +95,11 @@ def walk_options(config: Any, prefix: str = "") -> Iterator[tuple[str, Any, data
             yield f"{prefix}{entry.name}", hints[entry.name], entry, value
 
 
-def _describe_kind(hint: Any) -> tuple[type, bool, tuple[str, ...]] | None:
-    """Return type, whether null is allowed, and choices of an option; None if its values are no single values."""
+def _describe_kind(hint: Any) -> tuple[type, tuple[str, ...]] | None:
+    """Return type and choices of an option, which may be null; None if its values are no single values."""
     if get_origin(hint) is Literal:
-        return str, False, get_args(hint)
+        return str, get_args(hint)
     if hint in (float, int, bool, str):
-        return hint, False, ()
+        return hint, ()
     parts = [part for part in get_args(hint) if part is not type(None)]
-    described = _describe_kind(parts[0]) if len(parts) == 1 and get_origin(hint) is not tuple else None
-    return described and (described[0], True, described[2])
+    return _describe_kind(parts[0]) if len(parts) == 1 and get_origin(hint) is not tuple else None

@@ -14,6 +14,7 @@ import yaml
 from pydantic import TypeAdapter, ValidationError
 
 from joyvasa.mode import MODES, Mode
+from joyvasa.runtime.files import hash_file
 from joyvasa.runtime.parsing import parse_yaml
 from joyvasa.runtime.validation import explain_validation_error
 from manifests.manifest import Manifest
@@ -43,14 +44,12 @@ class ManifestSource:
     @classmethod
     def from_scan(cls, manifest: Manifest, rows: Path, summary: ScanSummary) -> ManifestSource:
         """Describe rows that `write_manifest` wrote to a local file."""
-        with rows.open("rb") as file:
-            fingerprint = hashlib.file_digest(file, "sha256").hexdigest()
         modes: dict[Mode, int] = {mode: summary.modes[mode] for mode in MODES if summary.modes[mode]}
         return cls(
             uri=manifest.location,
             folder=manifest.folder,
             format=manifest.format,
-            fingerprint=fingerprint,
+            fingerprint=hash_file(rows),
             rows=summary.rows,
             records=summary.rows - summary.bad_rows - summary.left_out,
             left_out=summary.left_out,

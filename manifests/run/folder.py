@@ -110,29 +110,25 @@ class RunFolder:
         """Create a lock that excludes other drivers."""
         return create_run_lock(self.storage)
 
-    def shard_folder(self, shard: int) -> str:
-        """Return the folder of a shard."""
-        return shard_folder(shard)
-
     def records_path(self, shard: int) -> str:
         """Return the path of the outcome rows of a shard."""
-        return f"{self.shard_folder(shard)}/{RECORDS}"
+        return f"{shard_folder(shard)}/{RECORDS}"
 
     def done_path(self, shard: int) -> str:
         """Return the path of the marker of a finished shard."""
-        return f"{self.shard_folder(shard)}/{DONE}"
+        return f"{shard_folder(shard)}/{DONE}"
 
     def video_path(self, shard: int, record_id: str) -> str:
         """Return the path of the video of a record."""
-        return f"{self.shard_folder(shard)}/videos/{file_stem(record_id)}.mp4"
+        return f"{shard_folder(shard)}/videos/{file_stem(record_id)}.mp4"
 
     def motion_path(self, shard: int, record_id: str, suffix: str) -> str:
         """Return the path of the saved motion of a record."""
-        return f"{self.shard_folder(shard)}/motion/{file_stem(record_id)}{suffix}"
+        return f"{shard_folder(shard)}/motion/{file_stem(record_id)}{suffix}"
 
     def features_path(self, shard: int, record_id: str) -> str:
         """Return the path of a record's features for metrics of whole data sets."""
-        return f"{self.shard_folder(shard)}/features/{file_stem(record_id)}.npz"
+        return f"{shard_folder(shard)}/features/{file_stem(record_id)}.npz"
 
     def create(self, description: RunDescription, manifest: Path) -> None:
         """Create the run: write its rows, a file of `write_manifest`, then `run.yaml`.
@@ -247,14 +243,14 @@ class RunFolder:
         """
         lines = "".join(json.dumps(asdict(outcome)) + "\n" for outcome in outcomes)
         name = f"{time.time_ns():020d}-{secrets.token_hex(4)}.jsonl"
-        self.storage.write(f"{self.shard_folder(shard)}/saved/{name}", lines.encode())
+        self.storage.write(f"{shard_folder(shard)}/saved/{name}", lines.encode())
 
     def read_saved_outcomes(self, shard: int) -> dict[str, RecordOutcome]:
         """Return saved outcomes by record id, except for those whose video or motion file is missing.
 
         A damaged line is skipped: its record runs again.
         """
-        folder = f"{self.shard_folder(shard)}/saved"
+        folder = f"{shard_folder(shard)}/saved"
         saved: dict[str, RecordOutcome] = {}
         for name in self.storage.names(folder):
             if name.startswith(PARTIAL) or not name.endswith(".jsonl"):
@@ -313,7 +309,7 @@ class RunFolder:
             files=len(wanted),
         )
         self.storage.write(self.done_path(number), json.dumps(asdict(marker), indent=1).encode())
-        self.storage.remove(f"{self.shard_folder(number)}/saved")
+        self.storage.remove(f"{shard_folder(number)}/saved")
         return marker
 
     def reopen_shard(self, shard: int, retry: Collection[str]) -> int:
@@ -328,7 +324,7 @@ class RunFolder:
         Returns:
             Number of records that will run again; with 0 the shard is not changed.
         """
-        folder = f"{self.shard_folder(shard)}/saved"
+        folder = f"{shard_folder(shard)}/saved"
         old_files = self.storage.names(folder)
         remaining, n_again = self._split_outcomes(shard, retry)
         if n_again:
@@ -366,7 +362,7 @@ class RunFolder:
         if self.read_done_marker(shard):
             return []
 
-        folder = self.shard_folder(shard)
+        folder = shard_folder(shard)
         wanted = {path for outcome in self.read_saved_outcomes(shard).values() for path in _files(outcome)}
         removed = [path for path in sorted(self._media(shard, partial=True)) if path not in wanted]
         removed += [f"{folder}/saved/{n}" for n in self.storage.names(f"{folder}/saved") if n.startswith(PARTIAL)]
@@ -394,7 +390,7 @@ class RunFolder:
 
     def _list_media(self, shard: int, *, partial: bool = False) -> list[tuple[str, str]]:
         """Return the folder and the name of each of these files, which takes less time than their paths."""
-        folders = [f"{self.shard_folder(shard)}/{name}" for name in ("videos", "motion")]
+        folders = [f"{shard_folder(shard)}/{name}" for name in ("videos", "motion")]
         return [
             (folder, name)
             for folder in folders

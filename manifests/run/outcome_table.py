@@ -23,11 +23,11 @@ from joyvasa.runtime.result_tables import (
     SECONDS_PREFIX,
     read_fact_names,
 )
+from manifests.option_columns import ARROW_TYPES
 from manifests.problems import ManifestError, safe_text
 from manifests.run.manifest_file import INPUT_PREFIX, WRITTEN_PREFIX, ShardRecords
 from manifests.run.outcome import RecordOutcome
 
-COLUMN_TYPES = {int: pa.int64(), float: pa.float64(), str: pa.string(), bool: pa.bool_()}  # types of further columns
 RESERVED_NAMES = frozenset(entry.name for entry in (*RESULT_FIELDS, *INPUT_FIELDS)) | {"shard"}
 
 
@@ -68,7 +68,7 @@ def build_outcome_table(
         pa.field("shard", pa.int32()): [shard.number] * len(ordered),
         **{pa.field(SECONDS_PREFIX + n, pa.float64()): [o.seconds.get(n) for o in ordered] for n in stages},
         **{pa.field(METRIC_COLUMN_PREFIX + n, pa.float64()): [o.metrics.get(n) for o in ordered] for n in metrics},
-        **{pa.field(n, COLUMN_TYPES[kind]): [o.facts.get(n) for o in ordered] for n, kind in further.items()},
+        **{pa.field(n, ARROW_TYPES[kind]): [o.facts.get(n) for o in ordered] for n, kind in further.items()},
         pa.field(METRIC_REASONS, pa.string()): [_json(outcome.metric_reasons) for outcome in ordered],
     }
     arrays: list[Any] = [pa.array(values, entry.type) for entry, values in columns_of_rows.items()]

@@ -18,6 +18,7 @@ from joyvasa.errors import InputError, JoyvasaError
 from joyvasa.metrics import FVD
 from joyvasa.metrics.base import NotMeasured
 from joyvasa.metrics.support.frechet import FeatureMoments
+from joyvasa.runtime.result_tables import shard_folder
 from manifests.problems import ManifestError
 from manifests.run.folder import DoneMarker, RunFolder
 from manifests.storage import open_storage
@@ -110,7 +111,7 @@ def load_moments(folder: RunFolder, shard: int, mark: DoneMarker, name: str) -> 
     Returns:
         The moments, or None if no record has such features.
     """
-    cache = f"{folder.shard_folder(shard)}/moments/{name}-{mark.records_sha256[:16]}.npz"
+    cache = f"{shard_folder(shard)}/moments/{name}-{mark.records_sha256[:16]}.npz"
     if folder.storage.exists(cache):
         try:
             with _open_archive(folder.storage.read(cache)) as arrays:

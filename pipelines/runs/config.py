@@ -9,14 +9,13 @@ from typing import Literal
 
 from joyvasa.bundles import Bundle, list_bundle_names
 from joyvasa.bundles.requirements import require_controls
-from joyvasa.config import apply_options
+from joyvasa.config import Options, apply_options
 from joyvasa.errors import ConfigError
 from joyvasa.metrics import METRIC_NAMES, METRICS_BUNDLE, check_metric_name
 from joyvasa.mode import MODES
 from joyvasa.options import AnimationConfig
 from joyvasa.training.clip_config import ClipConfig
 from manifests.option_columns import OptionColumns
-from manifests.record import Options
 from manifests.run.manifest_file import SHARD_RECORDS
 from manifests.speech import Voices
 from pipelines.engine.config import EngineConfig

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 from joyvasa.bundles import Bundle
 from joyvasa.errors import InputError, first_line
 from joyvasa.runtime.files import PARTIAL
+from joyvasa.runtime.result_tables import shard_folder
 from joyvasa.training.clip_config import FRAMES_PER_SECOND
 from joyvasa.training.clips import ClipRecord
 from joyvasa.training.dataset import Dataset
@@ -22,7 +23,7 @@ from joyvasa.training.shard_reader import read_shard_clips
 from manifests.problems import safe_text
 from manifests.run.folder import RunFolder
 from manifests.run.outcome import RecordOutcome
-from manifests.run.outcome_table import outcomes_from_table
+from manifests.run.outcome_table import encode_parquet, outcomes_from_table
 from manifests.storage import Storage
 from pipelines.runs.dataset_card import DatasetStats, format_card
 from stages.recording_files import RecordingFiles, SegmentRow
@@ -85,7 +86,7 @@ def join_shards(folder: RunFolder, n_shards: int, bundle: Bundle, *, on_shard: C
 
 def clip_rows_path(folder: RunFolder, shard: int) -> str:
     """Return the path of a shard's table of clips and rejected segments."""
-    return f"{folder.shard_folder(shard)}/clips.parquet"
+    return f"{shard_folder(shard)}/clips.parquet"
 
 
 def _is_stale(folder: RunFolder, shard: int) -> bool:
@@ -177,9 +178,7 @@ def _table(rows: Mapping[str, list[SegmentRow]], outcomes: list[RecordOutcome]) 
         for outcome in outcomes
         for row in rows[outcome.record_id]
     ]
-    sink = io.BytesIO()
-    pq.write_table(pa.Table.from_pylist(values, CLIP_SCHEMA), sink, compression="zstd")
-    return sink.getvalue()
+    return encode_parquet(pa.Table.from_pylist(values, CLIP_SCHEMA))
 
 
 def _status(outcome: RecordOutcome, row: SegmentRow) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import pyarrow as pa
 
 from joyvasa.errors import InputError
-from joyvasa.runtime.result_tables import read_schema, read_table
+from joyvasa.runtime.result_tables import read_schema, read_table, shard_folder
 from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import (
     INPUT_FIELDS,
@@ -140,7 +140,7 @@ class RunRows:
         return ShardRows(shard, stamp, marker.records, Counter(marker.statuses)) if marker else None
 
     def _find_unfinished(self, shard: int, old: ShardRows | None) -> ShardRows | None:
-        stamp = tuple(self._storage.names(f"{self._folder.shard_folder(shard)}/saved"))
+        stamp = tuple(self._storage.names(f"{shard_folder(shard)}/saved"))
         if not stamp:
             return None
         if old and old.stamp == stamp:

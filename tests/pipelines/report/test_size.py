@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from joyvasa.runtime.result_tables import shard_folder
 from manifests.run.outcome_table import METRIC_COLUMN_PREFIX, encode_parquet
 from pipelines.report.metrics import all_metric_columns
 from pipelines.report.page import MAX_BYTES
@@ -78,7 +79,7 @@ def write_long_run(folder: Path, n_rows: int) -> str:
         paths = [run.video_path(shard, name) for name in table.column("record_id").to_pylist()]
         table = table.set_column(table.column_names.index("video"), "video", pa.array(paths))
         run.storage.write(run.records_path(shard), encode_parquet(table))
-        videos = folder / "run" / run.shard_folder(shard) / "videos"
+        videos = folder / "run" / shard_folder(shard) / "videos"
         videos.mkdir()
         for path in paths:
             (folder / "run" / path).symlink_to(folder / "video.mp4")

@@ -17,6 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from joyvasa.config import config_from_dict
+from joyvasa.runtime.result_tables import shard_folder
 from manifests.problems import ManifestError
 from manifests.run.folder import RunFolder
 from manifests.scratch import PREFIX
@@ -109,7 +110,7 @@ def start_and_kill(source, run):
     os.killpg(driver.pid, signal.SIGKILL)
     driver.wait()
     folder = RunFolder(open_storage(run))
-    done = [run / folder.shard_folder(shard) for shard in folder.read_done_markers()]
+    done = [run / shard_folder(shard) for shard in folder.read_done_markers()]
     assert 1 <= len(done) < ROWS
     return {path: path.stat().st_mtime_ns for shard in done for path in shard.rglob("*") if path.is_file()}
 

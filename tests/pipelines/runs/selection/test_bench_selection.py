@@ -9,7 +9,7 @@ import time
 import pyarrow.parquet as pq
 import pytest
 
-from joyvasa.runtime.result_tables import SHARDS
+from joyvasa.runtime.result_tables import SHARDS, shard_folder
 from tests.pipelines.runs.selection.outcomes import make_row, write_finished_run
 
 pytestmark = pytest.mark.bench
@@ -31,9 +31,9 @@ def run(tmp_path_factory):
     """Return a run with one shard that is repeated under other numbers."""
     root = tmp_path_factory.mktemp("bench") / "run"
     rows = [make_row(n, voice=f"v{n % 40}", sync_c=float(n % 97)) for n in range(SHARD_ROWS)]
-    folder = write_finished_run(root, rows, shard_size=SHARD_ROWS)
+    write_finished_run(root, rows, shard_size=SHARD_ROWS)
     for number in range(1, N_SHARDS):
-        shutil.copytree(root / SHARDS / "00000", root / folder.shard_folder(number))
+        shutil.copytree(root / SHARDS / "00000", root / shard_folder(number))
     return root
 
 
