@@ -33,9 +33,8 @@ from joyvasa.config import load_config
 
 torch.set_num_threads(int(sys.argv[1]))
 image, audio, output, settings = *sys.argv[2:5], json.loads(sys.argv[5])
-animator = Animator(load_config(AnimationConfig, settings=settings))
-config = load_config(AnimationConfig, settings=[*settings, "encoding.crf=1"])
-animators = {"time": animator, "compare": Animator(config, models=animator.models)}
+configs = {"time": settings, "compare": [*settings, "encoding.crf=1"]}
+animators = {name: Animator(load_config(AnimationConfig, settings=config)) for name, config in configs.items()}
 for line in sys.stdin:
     before, started = os.times(), time.perf_counter()
     animation = animators[line.strip()].animate(image, audio, output)
