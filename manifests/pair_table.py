@@ -70,7 +70,7 @@ def open_output(output: str, inputs: list[str]) -> tuple[Storage, str]:
             raise ManifestError("output_is_input", sentence)
     folder, _, name = location.rpartition("/")
     storage = open_storage(folder or "/")
-    storage.require_writable()
+    storage.require_writable(name)
     return storage, name
 
 

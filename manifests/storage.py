@@ -96,8 +96,8 @@ class Storage(ABC):
     def _remove(self, path: str) -> None:
         """See `remove`; raises OSError."""
 
-    def require_writable(self) -> None:  # noqa: B027 (object stores answer when something is written)
-        """Check that files can be written below the root, before work whose results they are to hold.
+    def require_writable(self, path: str = "") -> None:  # noqa: B027 (object stores answer when they are written)
+        """Check that a file, or any file below the root, can be written, before work whose results it is to hold.
 
         Raises:
             ManifestError: `output_unwritable`.
@@ -149,14 +149,15 @@ class LocalStorage(Storage):
         except (FileNotFoundError, NotADirectoryError):
             return []
 
-    def require_writable(self) -> None:
+    def require_writable(self, path: str = "") -> None:
         """See `Storage`; missing folders are not created."""
-        root = Path(self.root)
-        folder = next(path for path in (root, *root.parents) if path.exists())
+        target = self.path(path or "file")
         try:
-            StagedFile(folder / "test").discard()
+            while not target.parent.exists():
+                target = target.parent
+            StagedFile(target).discard()
         except OSError as error:
-            raise unwritable_error(self.root, error) from error
+            raise unwritable_error(self.location(path), error) from error
 
     def _remove(self, path: str) -> None:
         target = self.path(path)

@@ -78,9 +78,7 @@ def convert_to_folder(
         ModelError: a file does not load.
         OutputError: the folder is not empty or cannot be written.
     """
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError("output_exists", f"{out}: exists and is not empty: choose another folder")
-
+    check_new_folder(out)
     converted, entries = [], {}
     with model_write_errors(out), atomic_folder(out) as temporary:
         for name in _available_roles(bundle, roles):
@@ -97,6 +95,16 @@ def convert_to_folder(
         text = yaml.safe_dump(spec.model_dump(mode="json"), sort_keys=False, width=120)
         (temporary / "bundle.yaml").write_text(text, encoding="utf-8")
     return converted
+
+
+def check_new_folder(path: Path) -> None:
+    """Check that a folder does not exist or is empty.
+
+    Raises:
+        OutputError: `output_exists`.
+    """
+    if path.exists() and (not path.is_dir() or any(path.iterdir())):
+        raise OutputError("output_exists", f"{path}: exists and is not empty: choose another folder")
 
 
 @contextmanager

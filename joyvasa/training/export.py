@@ -17,11 +17,11 @@ from torch import Tensor
 from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.bundle import TEMPLATE_ROLE
 from joyvasa.bundles.checkpoints import ARGUMENTS
-from joyvasa.bundles.conversion import convert_to_folder, model_write_errors
+from joyvasa.bundles.conversion import check_new_folder, convert_to_folder, model_write_errors
 from joyvasa.bundles.registry import SPEC_NAME
 from joyvasa.bundles.spec import BundleSpec, License, Role, Switches, read_spec
 from joyvasa.config import config_from_dict
-from joyvasa.errors import ModelError, OutputError
+from joyvasa.errors import ModelError
 from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 from joyvasa.runtime.files import atomic_file, atomic_folder, hash_file
@@ -79,6 +79,18 @@ def load_trained_generator(run: FileStore, step: int | None = None) -> TrainedGe
     return TrainedGenerator(progress, config.network, state, template)
 
 
+def check_bundle_arguments(out: Path, base: str | None) -> None:
+    """Check the arguments of `write_bundle`, before a checkpoint is loaded.
+
+    Raises:
+        ModelError: the base is unknown or incomplete.
+        OutputError: `output_exists`.
+    """
+    check_new_folder(out)
+    if base is not None:
+        open_bundle(base).require_roles(PORTRAIT_ROLES)
+
+
 def write_bundle(trained: TrainedGenerator, out: Path, *, base: str | None = None) -> Bundle:
     """Write a bundle folder atomically.
 
@@ -96,15 +108,12 @@ def write_bundle(trained: TrainedGenerator, out: Path, *, base: str | None = Non
         OutputError: `output_exists` or `models_not_written`.
     """
     out = out.absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise OutputError("output_exists", f"{out}: exists and is not empty: choose another folder")
-
+    check_bundle_arguments(out, base)
     name = re.sub(r"[^\w.-]", "-", out.name, flags=re.ASCII).lstrip("._-")[:80] or "trained"
     spec = BundleSpec(format_version=1, name=name, licenses={}, roles={})
     with model_write_errors(out), atomic_folder(out) as folder:
         if base is not None:
             source = open_bundle(base)
-            source.require_roles(PORTRAIT_ROLES)
             used = {role for mode in ("human", "animal") for role in source.spec.roles_for_mode(mode)}
             used -= {GENERATOR_ROLE, TEMPLATE_ROLE}
             convert_to_folder(source, [role for role in source.spec.roles if role in used], folder)

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from pipelines.bench import SECTIONS
-from pipelines.cli.options import ConfigFile, Settings, merge_options
+from pipelines.cli.options import ConfigFile, Settings, local_path, merge_options
 
 Models = Annotated[
     str | None,
@@ -21,7 +21,9 @@ Only = Annotated[
     str | None,
     typer.Option("--only", help=f"Comma-separated sections to run: {', '.join(SECTIONS)}. Runs all by default."),
 ]
-Out = Annotated[Path | None, typer.Option("--out", help="JSON file to write the results to.", show_default=False)]
+Out = Annotated[
+    Path | None, typer.Option("--out", help="JSON file to write the results to.", show_default=False, parser=local_path)
+]
 Quick = Annotated[bool, typer.Option("--quick", help="Run a shorter benchmark, for slow machines.")]
 
 
@@ -36,7 +38,7 @@ def bench_command(
     """Measure the speed of the networks, the stages and the whole pipeline on this machine."""
     from rich.console import Console
 
-    from joyvasa.errors import OutputError
+    from joyvasa.runtime.files import check_writable
     from manifests.scratch import scratch_folder
     from pipelines.bench.bench import run_bench
     from pipelines.bench.config import BenchConfig
@@ -44,11 +46,8 @@ def bench_command(
     from pipelines.bench.table import build_tables
     from pipelines.runs.config import RunConfig
 
-    if out is not None and not out.parent.is_dir():
-        raise OutputError(
-            "output_unwritable", f"{out}: its folder does not exist; expected one: create it, or choose another"
-        )
-
+    if out is not None:
+        check_writable(out)
     sections = tuple(name.strip() for name in only.split(",")) if only else SECTIONS
     with scratch_folder() as folder:
         flags = {"animation.models": models or str(folder / "published-sizes")}

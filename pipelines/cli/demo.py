@@ -9,21 +9,25 @@ from typing import Annotated
 import typer
 
 from manifests.examples import DEMO
-from pipelines.cli.options import merge_options
+from pipelines.cli.options import local_path, merge_options
 from pipelines.cli.progress import run_progress
 from pipelines.cli.runs import print_run_result
 
 BUNDLE = "sample"  # needs no download
 N_PORTRAITS = 4  # people that are used of a media folder, besides one animal; less than a minute on two cores
 
-Out = Annotated[Path, typer.Option("--out", help="Run folder to create; an unfinished one is resumed.")]
+Out = Annotated[
+    Path, typer.Option("--out", help="Run folder to create; an unfinished one is resumed.", parser=local_path)
+]
 ExecutorName = Annotated[
     str, typer.Option("--executor", help="ray, or local to run in this process; ignored when a demo is resumed.")
 ]
 Media = Annotated[
     Path | None,
     typer.Option(
-        "--media", help="Folder with portraits/, speech/ and perhaps animals/ to use instead of the bundled inputs."
+        "--media",
+        help="Folder with portraits/, speech/ and perhaps animals/ to use instead of the bundled inputs.",
+        parser=local_path,
     ),
 ]
 

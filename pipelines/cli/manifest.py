@@ -15,7 +15,7 @@ import typer
 
 from joyvasa.errors import InputError
 from pipelines.cli import ROWS_FAILED
-from pipelines.cli.options import AsJson, ManifestPath, merge_options
+from pipelines.cli.options import AsJson, ManifestPath, local_path, merge_options
 from pipelines.cli.progress import ProgressDisplay, run_progress
 
 if TYPE_CHECKING:
@@ -57,7 +57,10 @@ ModelsName = Annotated[
     ),
 ]
 ConfigFile = Annotated[
-    Path | None, typer.Option("--config", help="YAML file with options of `joyvasa generate`; only with --measure.")
+    Path | None,
+    typer.Option(
+        "--config", help="YAML file with options of `joyvasa generate`; only with --measure.", parser=local_path
+    ),
 ]
 Settings = Annotated[
     list[str] | None,

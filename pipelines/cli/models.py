@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli import FAILED
-from pipelines.cli.options import AsJson
+from pipelines.cli.options import AsJson, local_path
 from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -229,7 +229,9 @@ def convert_models_command(
     out: Annotated[
         Path | None,
         typer.Option(
-            "--out", help="New folder for a complete bundle; by default, files are written next to the pickles."
+            "--out",
+            help="New folder for a complete bundle; by default, files are written next to the pickles.",
+            parser=local_path,
         ),
     ] = None,
     as_json: AsJson = False,

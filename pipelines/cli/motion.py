@@ -16,25 +16,36 @@ from pipelines.cli.options import (
     Preset,
     Seed,
     Settings,
+    local_path,
     merge_options,
-    require_local,
 )
 from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
     from joyvasa.motion.sequence import MotionSequence
 
-Image = Annotated[Path, typer.Argument(metavar="IMAGE", help="Picture or video of a face.", show_default=False)]
+Image = Annotated[
+    Path, typer.Argument(metavar="IMAGE", help="Picture or video of a face.", show_default=False, parser=local_path)
+]
 Audio = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[AUDIO]", help="Audio or video file with speech; not needed with --motion.", show_default=False
+        metavar="[AUDIO]",
+        help="Audio or video file with speech; not needed with --motion.",
+        show_default=False,
+        parser=local_path,
     ),
 ]
-Output = Annotated[Path, typer.Option("--output", "-o", help="Video file to write, *.mp4.")]
+Output = Annotated[Path, typer.Option("--output", "-o", help="Video file to write, *.mp4.", parser=local_path)]
 Motion = Annotated[
     Path | None,
-    typer.Option("--motion", metavar="FILE|VIDEO", help="Motion file, or video to imitate.", show_default=False),
+    typer.Option(
+        "--motion",
+        metavar="FILE|VIDEO",
+        help="Motion file, or video to imitate.",
+        show_default=False,
+        parser=local_path,
+    ),
 ]
 Mode = Annotated[str | None, typer.Option("--mode", help="Kind of portrait: human (default) or animal.")]
 
@@ -57,9 +68,6 @@ def animate_command(
     from joyvasa.animator import Animator, check_paths
     from joyvasa.options import AnimationConfig
 
-    for path in (image, audio, motion, output):
-        if path:
-            require_local(path)
     flags = {"models": models, "mode": mode, "seed": seed, "device": device, "precision": precision}
     options = merge_options(AnimationConfig, preset=preset, config=config, settings=settings, flags=flags)
     check_paths(image, audio, output, motion=motion)
@@ -81,16 +89,24 @@ app = typer.Typer(
 
 @app.command("extract")
 def extract_motion_command(
-    video: Annotated[Path, typer.Argument(metavar="VIDEO", help="Video of a talking person.", show_default=False)],
-    output: Annotated[Path, typer.Option("--output", "-o", help="Motion file to write, *.safetensors.")] = Path(
-        "motion.safetensors"
-    ),
+    video: Annotated[
+        Path, typer.Argument(metavar="VIDEO", help="Video of a talking person.", show_default=False, parser=local_path)
+    ],
+    output: Annotated[
+        Path, typer.Option("--output", "-o", help="Motion file to write, *.safetensors.", parser=local_path)
+    ] = Path("motion.safetensors"),
     face: Annotated[
         int | None, typer.Option("--face", metavar="N", help="Face to follow; 0 (default) is the largest.")
     ] = None,
     sound: Annotated[
         Path | None,
-        typer.Option("--sound", metavar="FILE", help="Also write the sound, such as speech.wav.", show_default=False),
+        typer.Option(
+            "--sound",
+            metavar="FILE",
+            help="Also write the sound, such as speech.wav.",
+            show_default=False,
+            parser=local_path,
+        ),
     ] = None,
     models: Models = None,
     device: Device = None,
@@ -106,8 +122,6 @@ def extract_motion_command(
     from joyvasa.options import AnimationConfig
     from joyvasa.runtime.files import check_writable
 
-    for path in (video, output, *([sound] if sound else [])):
-        require_local(path)
     flags = {"models": models, "device": device, "precision": precision, "driving_video.face_index": face}
     options = merge_options(AnimationConfig, config=config, settings=settings, flags=flags)
     check_media(video, "video")
@@ -130,17 +144,21 @@ def extract_motion_command(
 
 @app.command("convert")
 def convert_motion_command(
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="Motion file; LivePortrait's are *.npz and *.pkl.")],
+    file: Annotated[
+        Path, typer.Argument(metavar="FILE", help="Motion file; LivePortrait's are *.npz and *.pkl.", parser=local_path)
+    ],
     out: Annotated[
         Path,
-        typer.Argument(metavar="OUT", help="Motion file to write: *.safetensors, or *.npz or *.pkl for LivePortrait."),
+        typer.Argument(
+            metavar="OUT",
+            help="Motion file to write: *.safetensors, or *.npz or *.pkl for LivePortrait.",
+            parser=local_path,
+        ),
     ],
 ) -> None:
     """Convert motion files from and to LivePortrait's formats."""
     from joyvasa.motion.file import FOREIGN_WRITERS, SUFFIX, check_motion_path, convert_motion
 
-    for path in (file, out):
-        require_local(path)
     check_motion_path(out, (SUFFIX, *FOREIGN_WRITERS))
     print_motion(out, convert_motion(file, out).motion)
 

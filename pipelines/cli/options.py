@@ -18,6 +18,24 @@ import typer
 from joyvasa.errors import InputError
 
 T = TypeVar("T")
+_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # two slashes of an address are one in a path
+
+
+def local_path(text: str | Path) -> Path:
+    """Parse the argument of an option that takes local paths only.
+
+    Raises:
+        InputError: `path_empty` or `path_remote`.
+    """
+    if not str(text).strip():  # as a path it would be the working directory
+        raise InputError("path_empty", f"found {text!r}; expected a file or folder: name one")
+    if _ADDRESS.match(str(text)):
+        sentence = (
+            f"{text}: an address; expected a local file or folder: copy it, or use `generate`, which reads addresses"
+        )
+        raise InputError("path_remote", sentence)
+    return Path(text)
+
 
 ManifestPath = Annotated[
     str, typer.Argument(metavar="MANIFEST", help="Manifest in Parquet, CSV or JSON Lines, or a data set; path or URI.")
@@ -37,7 +55,9 @@ Preset = Annotated[
 ]
 ConfigFile = Annotated[
     Path | None,
-    typer.Option("--config", help="YAML file with options, see `joyvasa options`.", show_default=False),
+    typer.Option(
+        "--config", help="YAML file with options, see `joyvasa options`.", show_default=False, parser=local_path
+    ),
 ]
 Settings = Annotated[
     list[str] | None,
@@ -51,21 +71,6 @@ Where = Annotated[
 ]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="Use N rows at most.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
-
-
-_ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # two slashes of an address are one in a path
-
-
-def require_local(path: Path) -> None:
-    """Check that a path is not an address.
-
-    Raises:
-        InputError: `path_remote`.
-    """
-    if _ADDRESS.match(str(path)):
-        raise InputError(
-            "path_remote", f"{path}: an address; expected a local file: download it, or use a manifest with `generate`"
-        )
 
 
 def merge_options(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pipelines.cli import STOPPED
-from pipelines.cli.options import ConfigFile, Device, Precision, Seed, Settings, merge_options
+from pipelines.cli.options import ConfigFile, Device, Precision, Seed, Settings, local_path, merge_options
 from pipelines.cli.progress import training_progress
 from pipelines.training import RUN_FILE
 
@@ -25,13 +25,16 @@ Workers = Annotated[
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Time a few steps and print the estimated hours, without writing anything.")
 ]
-BundleOut = Annotated[Path, typer.Option("--out", help="Bundle folder to create.", show_default=False)]
+BundleOut = Annotated[
+    Path, typer.Option("--out", help="Bundle folder to create.", show_default=False, parser=local_path)
+]
 Base = Annotated[
     str | None, typer.Option("--base", metavar="BUNDLE", help="Model bundle whose other roles are copied.")
 ]
 Step = Annotated[int | None, typer.Option("--step", help="Step of the checkpoint; the best one by default.")]
 Published = Annotated[
-    Path | None, typer.Option("--published", help="Also write a checkpoint file in JoyVASA's published layout.")
+    Path | None,
+    typer.Option("--published", help="Also write a checkpoint file in JoyVASA's published layout.", parser=local_path),
 ]
 
 DRY_RUN_STEPS = 10
@@ -74,9 +77,18 @@ def bundle_command(
     run: RunPath, out: BundleOut, base: Base = None, step: Step = None, published: Published = None
 ) -> None:
     """Export a checkpoint of a training run as a model bundle."""
-    from joyvasa.training.export import load_trained_generator, write_bundle, write_published_checkpoint
+    from joyvasa.training.export import (
+        check_bundle_arguments,
+        load_trained_generator,
+        write_bundle,
+        write_published_checkpoint,
+    )
     from manifests.storage import open_storage
 
+    check_bundle_arguments(out, base)
+    open_storage(out).require_writable()
+    if published:
+        open_storage(published.parent).require_writable(published.name)
     trained = load_trained_generator(open_storage(run), step)
     bundle = write_bundle(trained, out, base=base)
     other_roles = f", other roles from {base}" if base else "; use --base to add the roles that `animate` needs"

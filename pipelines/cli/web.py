@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import ConfigFile, Models, Precision, Settings, merge_options
+from pipelines.cli.options import ConfigFile, Models, Precision, Settings, local_path, merge_options
 
-Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Folder with the runs to show.")]
+Root = Annotated[Path, typer.Argument(metavar="ROOT", help="Folder with the runs to show.", parser=local_path)]
 Host = Annotated[str, typer.Option("--host", help="Address to listen on; non-loopback addresses require a password.")]
 Port = Annotated[int, typer.Option("--port", min=0, max=65535, help="Port to listen on; 0 selects a free one.")]
 Devices = Annotated[
@@ -22,6 +22,7 @@ PasswordFile = Annotated[
     typer.Option(
         "--password-file",
         help="File with the password in its first line (default: environment variable JOYVASA_WEB_PASSWORD).",
+        parser=local_path,
     ),
 ]
 

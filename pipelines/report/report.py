@@ -82,9 +82,11 @@ def write_report(
         InputError: `records_unreadable`.
         EnvironmentFault: `ffmpeg_missing`.
     """
+    storage = open_storage(run)
+    RunFolder(storage).read_description()
+    storage.require_writable(PAGE)
     report = build_report(run, compared, on_progress=on_progress)
     table = build_figure_table(report)
-    storage = open_storage(run)
     storage.write(PARQUET, encode_parquet(table))
     storage.write(CSV, table_to_csv(table))
     storage.write(PAGE, render_page(report))
@@ -96,7 +98,8 @@ def build_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
     if len(compared) > MAX_COMPARED:
         raise ConfigError("config_invalid", f"{len(compared)} runs to compare with; expected at most {MAX_COMPARED}")
     with ExitStack() as stack:
-        ours, *others = [_read_run(location, stack, on_progress) for location in (run, *compared)]
+        found = [(location, _find_run(location)) for location in (run, *compared)]
+        ours, *others = [_read_run(location, *item, stack, on_progress) for location, item in found]
         others = _rename_duplicates(ours, others)
 
         bootstrap = Bootstrap()
@@ -131,9 +134,14 @@ def build_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
         )
 
 
-def _read_run(location: str, stack: ExitStack, on_progress: ProgressCallback) -> _Run:
+def _find_run(location: str) -> tuple[RunFolder, RunDescription]:
     folder = RunFolder(open_storage(location))
-    description = folder.read_description()
+    return folder, folder.read_description()
+
+
+def _read_run(
+    location: str, folder: RunFolder, description: RunDescription, stack: ExitStack, on_progress: ProgressCallback
+) -> _Run:
     rows = OutcomeRows(folder, stack.enter_context(scratch_folder()))
     rows.read(on_progress)
     name = description.name or posixpath.basename(folder.storage.root) or folder.storage.root

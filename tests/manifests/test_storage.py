@@ -147,3 +147,6 @@ def test_a_root_is_writable_if_files_can_be_created_in_it(tmp_path):
     for root in (tmp_path / "file", tmp_path / "file/run"):
         with pytest.raises(ManifestError, match=r"output_unwritable: .*Not a directory"):
             open_storage(root).require_writable()
+    (tmp_path / "folder.parquet").mkdir()
+    with pytest.raises(ManifestError, match=r"output_unwritable: .*/folder\.parquet: .*Is a directory"):
+        open_storage(tmp_path).require_writable("folder.parquet")

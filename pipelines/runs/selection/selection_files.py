@@ -35,13 +35,18 @@ def check_selection_path(path: str) -> None:
         InputError: `output_format`.
         ManifestError: `output_unwritable`.
     """
-    if not path.endswith(SUFFIX) or path.endswith(REJECTED) or posixpath.basename(path) == SUFFIX:
-        raise InputError("output_format", f"{safe_text(path, 200)}: expected a name that ends with {SUFFIX}: rename it")
-    _split_path(path)[0].require_writable()
+    storage, name = _split_path(path)
+    storage.require_writable(name)
 
 
 def _split_path(path: str) -> tuple[Storage, str]:
-    """Return the storage of the folder of a file, and the name of the file."""
+    """Return the storage of the folder of a selection, and the name of its file.
+
+    Raises:
+        InputError: `output_format`.
+    """
+    if not path.endswith(SUFFIX) or path.endswith(REJECTED) or posixpath.basename(path) == SUFFIX:
+        raise InputError("output_format", f"{safe_text(path, 200)}: expected a name that ends with {SUFFIX}: rename it")
     parent, name = posixpath.split(path if is_remote(path) else get_local_path(path))
     return open_storage(parent or "."), name
 
@@ -74,7 +79,6 @@ def write_selection(
             meanwhile.
         ManifestError: `output_unwritable`.
     """
-    check_selection_path(path)
     storage, name = _split_path(path)
     rejected_name = name.removesuffix(SUFFIX) + REJECTED
     schema = _selection_schema(selection.tables.schema, has_splits=selection.split is not None)

@@ -64,7 +64,7 @@ def test_a_missing_base_is_an_error_and_leaves_no_files(run, tmp_path, monkeypat
     monkeypatch.setenv("JOYVASA_MODELS", str(tmp_path / "models"))
     with pytest.raises(ModelError, match="models_missing"):
         write_bundle(load_trained_generator(run), tmp_path / "out/mine", base="joyvasa")
-    assert list((tmp_path / "out").iterdir()) == []
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_folder_that_is_not_empty_is_not_changed(run, tmp_path):

@@ -190,3 +190,31 @@ def test_every_command_with_settings_is_tested():
     found = {f"{name} {inner}".strip() for name, group in groups.items() for inner, command in group.items()
              if any("--set" in option.opts for option in command.params)}  # fmt: skip
     assert found == {command for command, _, _ in SETTERS}
+
+
+@pytest.mark.parametrize(("value", "code"), [("s3://bucket/name", "path_remote"), ("", "path_empty")])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "animate",
+        "animate a.png --motion",
+        "bench --out",
+        "bundle run --out",
+        "bundle run --out bundle --published",
+        "demo --out",
+        "demo --media",
+        "models convert joyvasa --out",
+        "motion convert",
+        "motion extract a.mp4 --sound",
+        "options --config",
+        "web",
+        "web . --password-file",
+    ],
+)
+def test_an_address_or_nothing_is_no_local_path(command, value, code, tmp_path, monkeypatch):
+    """As a path, an address would be a folder `s3:`, and nothing would be the working directory."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(app, [*command.split(), value, *(["b.npz"] if command == "motion convert" else [])])
+    assert isinstance(result.exception, JoyvasaError)
+    assert result.exception.code == code
+    assert not any(tmp_path.iterdir())

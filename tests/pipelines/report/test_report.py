@@ -16,6 +16,7 @@ from joyvasa.errors import ConfigError
 from manifests.problems import ManifestError
 from pipelines.cli.main import app
 from pipelines.report.report import build_report, write_report
+from pipelines.report.rows import OutcomeRows
 from tests.manifests.tables import write, write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, numbers, ok_outcome, write_run
 
@@ -272,3 +273,13 @@ def test_numbers_that_floating_point_rounds_are_reported(tmp_path):
 
     write_run(tmp_path / "run", rows(2), outcome_of_many_frames, manifests=tmp_path)
     assert build_report(str(tmp_path / "run")).headline
+
+
+def test_a_report_that_cannot_be_written_or_compared_is_refused_before_rows_are_read(tmp_path, monkeypatch):
+    write_run(tmp_path / "run", rows(2), outcome, manifests=tmp_path)
+    monkeypatch.setattr(OutcomeRows, "read", lambda *_: pytest.fail("rows were read"))
+    with pytest.raises(ManifestError, match="run_missing"):
+        write_report(str(tmp_path / "run"), [str(tmp_path / "nothing")])
+    (tmp_path / "run/report").touch()
+    with pytest.raises(ManifestError, match=r"output_unwritable: .*/report/index\.html"):
+        write_report(str(tmp_path / "run"))

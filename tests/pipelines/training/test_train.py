@@ -195,3 +195,26 @@ def test_two_workers_have_the_losses_of_one(dataset, options, tmp_path):
     assert Checkpoints(open_storage(tmp_path / "2")).read_progress(20).validation_loss == pytest.approx(
         Checkpoints(open_storage(tmp_path / "1")).read_progress(20).validation_loss, rel=1e-4
     )
+
+
+@pytest.mark.parametrize(
+    ("options", "code"),
+    [
+        (["--out", "full"], "output_exists"),
+        (["--out", "full/file/bundle"], "output_unwritable"),
+        (["--out", "new", "--published", "full"], "output_unwritable"),
+        (["--out", "new", "--base", "nothing"], "bundle_unknown"),
+    ],
+)
+def test_a_bundle_is_checked_before_its_checkpoint_is_loaded(tmp_path, monkeypatch, options, code):
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    monkeypatch.chdir(tmp_path)
+    assert str(joyvasa("bundle", "no-run", *options).exception).startswith(f"{code}: ")
+    assert [path.name for path in tmp_path.iterdir()] == ["full"]
+
+
+def test_a_run_folder_that_cannot_be_written_is_an_error_of_one_sentence(dataset, options, tmp_path):
+    (tmp_path / "file").touch()
+    result = joyvasa("train", dataset, "--out", tmp_path / "file/run", *options)
+    assert str(result.exception).startswith("output_unwritable: ")
