@@ -154,12 +154,19 @@ class MotionTemplate:
             return values
 
         mean = read("mean_exp", None)
-        return cls(
+        template = cls(
             expression_mean=mean,
             expression_std=read("std_exp", len(mean)),
             pose_min=torch.cat([read(f"min_{key}", size) for key, size in POSE_LAYOUT.items()]),
             pose_max=torch.cat([read(f"max_{key}", size) for key, size in POSE_LAYOUT.items()]),
         )
+        if bool((template.expression_std < 0).any()) or bool((template.pose_max < template.pose_min).any()):
+            raise ModelError(
+                "template_invalid",
+                "motion template: a standard deviation is negative or a maximum is below its minimum: use the template "
+                "that belongs to the motion generator",
+            )
+        return template
 
     def denormalize(self, coefficients: Tensor, frames_per_second: float = 25.0) -> MotionSequence:
         """Convert the output of the motion generator to a sequence.

@@ -16,6 +16,7 @@ from joyvasa.errors import InputError, ModelError
 from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.training.clips import ClipRecord, Split
 from joyvasa.training.dataset_files import (
+    CARD,
     INDEX,
     INDEX_SCHEMA,
     SHARDS,
@@ -119,11 +120,24 @@ class Dataset:
             with self.files.open(INDEX) as stream:
                 table = pq.read_table(stream)
             table = table.select(INDEX_SCHEMA.names).cast(INDEX_SCHEMA)
+            _check_index(table, self.card)
         except (pa.ArrowException, FileNotFoundError, KeyError, ValueError) as error:
             raise self._damaged(INDEX, error) from None
-        if len(table) != sum(self.card.clips.values()):
-            raise self._damaged(INDEX, f"{len(table)} clips, dataset.yaml says {sum(self.card.clips.values())}")
         return table
 
     def _damaged(self, path: str, error: BaseException | str) -> InputError:
         return damaged_dataset_error(self.files.location(path), error)
+
+
+def _check_index(table: pa.Table, card: DatasetCard) -> None:
+    """Check that an index is complete and has the clips that a card counts; raises ValueError."""
+    for name, column in zip(table.column_names, table.columns, strict=True):
+        if column.null_count or (pa.types.is_integer(column.type) and pc.any(pc.less(column, 0)).as_py()):
+            raise ValueError(f"{name} is missing or negative in some rows")
+    totals = table.group_by("split").aggregate([("n_frames", "count"), ("n_frames", "sum")]).to_pylist()
+    found = {row["split"]: (row["n_frames_count"], row["n_frames_sum"]) for row in totals}
+    expected = {split: (count, card.frames.get(split)) for split, count in card.clips.items() if count}
+    if found != expected:
+        raise ValueError(f"clips and frames by split: {found}, {CARD} says {expected}")
+    if pc.count_distinct(table["clip_id"]).as_py() != len(table):
+        raise ValueError("clips occur twice")

@@ -292,6 +292,10 @@ def read_card(files: FileStore) -> DatasetCard:
         numbers = [card.frames_per_second, card.keypoints, card.shards, *card.clips.values(), *card.frames.values()]
         if not all(isinstance(number, int) and number >= 0 for number in numbers) or card.frames_per_second < 1:
             raise ValueError("counts that are not whole numbers")
+        if not isinstance(card.fingerprint, str) or not all(
+            isinstance(mapping, dict) for mapping in (card.extractor, card.about)
+        ):
+            raise ValueError("fingerprint, extractor or about of another type")
     except (ValueError, TypeError, AttributeError) as error:
         raise damaged_dataset_error(where, error) from None
     if SAMPLE_RATE % card.frames_per_second:

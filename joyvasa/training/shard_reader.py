@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 
 from joyvasa.runtime.parsing import parse_json
 from joyvasa.training.clips import ClipRecord, motion_from_arrays
-from joyvasa.training.dataset_files import NUMBERS, damaged_dataset_error
+from joyvasa.training.dataset_files import NUMBERS, SCHEMA, damaged_dataset_error
 from joyvasa.training.file_store import FileStore
 
 
@@ -39,7 +39,9 @@ def read_clip(shard: pq.ParquetFile, row: int, frames_per_second: float) -> Clip
     Raises:
         ArrowException, KeyError, ValueError, TypeError, RuntimeError: the row is damaged.
     """
-    table = shard.read_row_group(row).combine_chunks()
+    table = shard.read_row_group(row).select(SCHEMA.names).cast(SCHEMA).combine_chunks()
+    if missing := [name for name in SCHEMA.names if table[name].null_count and name not in NUMBERS[6:]]:
+        raise ValueError(f"{missing[0]} is missing in row {row}")
     values = table.select(["clip_id", "source", "split", "n_frames", "start_s", "sound"]).to_pylist()[0]
     motion = {name: _numbers(table[name]) for name in NUMBERS[:6]}
     ratios = {name: _numbers(table[name]) for name in NUMBERS[6:] if table[name].null_count == 0}

@@ -6,11 +6,12 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
+from safetensors.numpy import save_file
 
 from joyvasa.errors import InputError
 from joyvasa.training.clips import ClipRecord, assign_split, to_pcm16
 from joyvasa.training.dataset import Dataset
-from joyvasa.training.dataset_files import DatasetWriter, read_card
+from joyvasa.training.dataset_files import INDEX_SCHEMA, DatasetWriter, read_card
 from manifests.storage import open_storage
 from tests.joyvasa.training.small import small_clip, small_dataset
 
@@ -145,6 +146,88 @@ def test_motion_that_is_damaged_on_disk_is_an_error_when_it_is_read(files):
     pq.write_table(table, path)
     with pytest.raises(InputError, match="clip_not_finite"):
         Dataset(files).read(dataset.clips("train")[0])
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "reason"),
+    [
+        *((name, None, f"{name} is missing or negative") for name in INDEX_SCHEMA.names),
+        *((name, -1, f"{name} is missing or negative") for name in ("n_frames", "shard", "row")),
+        *((name, float("nan"), "truncated") for name in ("n_frames", "shard", "row")),
+        ("n_frames", float("inf"), "truncated"),
+        ("n_frames", 59.5, "truncated"),
+        ("n_frames", "many", "Failed to parse"),
+        ("n_frames", 59, "clips and frames by split"),
+        ("split", "validation", "clips and frames by split"),
+        ("split", "test", "clips and frames by split"),
+        ("clip_id", "clip-001", "clips occur twice"),
+    ],
+)
+def test_an_index_with_odd_values_is_refused_before_training(tmp_path, column, value, reason):
+    dataset = small_dataset(tmp_path)
+    table = pq.read_table(tmp_path / "clips.parquet")
+    values = [value, *table[column].to_pylist()[1:]]
+    if isinstance(value, str):
+        values = [str(item) for item in values]
+    pq.write_table(
+        table.set_column(table.schema.get_field_index(column), column, pa.array(values)), tmp_path / "clips.parquet"
+    )
+    with pytest.raises(InputError, match=f"dataset_invalid: .*clips.parquet: .*{reason}"):
+        Dataset(dataset.files)
+
+
+@pytest.mark.parametrize("kind", [pa.large_string(), pa.string_view(), pa.dictionary(pa.int32(), pa.string())])
+def test_an_index_of_another_writer_is_read(tmp_path, kind):
+    dataset = small_dataset(tmp_path)
+    table = pq.read_table(tmp_path / "clips.parquet")
+    for name in ("clip_id", "source", "split"):
+        table = table.set_column(table.schema.get_field_index(name), name, table[name].cast(kind))
+    pq.write_table(table, tmp_path / "clips.parquet")
+    assert Dataset(dataset.files).clips("train") == dataset.clips("train")
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        *((name, None) for name in ("clip_id", "source", "n_frames", "start_s", "expression", "pitch", "sound")),
+        ("source", b"\xff"),
+        ("start_s", "early"),
+        ("pitch", 3.5),
+        ("pitch", [[0.0]]),
+        ("expression", {"x": 1}),
+        ("n_frames", float("nan")),
+    ],
+)
+def test_a_clip_with_odd_values_is_an_error_when_it_is_read(files, column, value):
+    dataset = write_dataset(files, [small_clip(1)])
+    path = files.path("motion/00000.parquet")
+    table = pq.read_table(path)
+    pq.write_table(table.set_column(table.schema.get_field_index(column), column, pa.array([value])), path)
+    with pytest.raises(InputError, match="dataset_invalid"):
+        dataset.read(dataset.clips("train")[0])
+
+
+@pytest.mark.parametrize("name", ["fingerprint", "extractor", "about", "clips", "frames", "shards", "keypoints"])
+@pytest.mark.parametrize("value", [None, float("nan"), -1, ["a"]])
+def test_a_card_with_odd_values_is_refused(tmp_path, name, value):
+    small_dataset(tmp_path)
+    content = yaml.safe_load((tmp_path / "dataset.yaml").read_text())
+    (tmp_path / "dataset.yaml").write_text(yaml.safe_dump(content | {name: value}))
+    with pytest.raises(InputError, match="dataset_invalid"):
+        read_card(open_storage(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("std_exp", -1.0), ("std_exp", float("nan")), ("max_pitch", -1e6), ("min_t", float("inf")), ("mean_exp", None)],
+)
+def test_statistics_with_odd_values_are_refused(tmp_path, name, value):
+    dataset = small_dataset(tmp_path)
+    arrays = dataset.load_template_arrays()
+    arrays[name] = np.full_like(arrays[name], value) if value is not None else np.zeros(4)
+    save_file(arrays, tmp_path / "template.safetensors")
+    with pytest.raises(InputError, match="dataset_invalid"):
+        Dataset(dataset.files).load_template()
 
 
 @pytest.mark.parametrize("file", ["dataset.yaml", "clips.parquet", "motion/00000.parquet", "template.safetensors"])
