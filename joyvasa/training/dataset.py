@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+import pyarrow.compute
 import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError, ModelError
@@ -28,6 +28,7 @@ from joyvasa.training.dataset_files import (
 from joyvasa.training.file_store import FileStore
 from joyvasa.training.shard_reader import read_clip
 
+pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
 OPEN_SHARDS = 32  # open files per thread
 
 
