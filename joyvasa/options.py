@@ -8,7 +8,7 @@ from typing import Literal
 from joyvasa.config import check_ranges, ranged
 from joyvasa.errors import ConfigError
 from joyvasa.faces.geometry import CropConfig, FramingControls
-from joyvasa.faces.registry import DETECTORS, list_detectors
+from joyvasa.faces.registry import DETECTORS, check_detector, list_detectors
 from joyvasa.media.video_writer import EncodingConfig
 from joyvasa.mode import MODES, Mode
 from joyvasa.motion.controls import (
@@ -90,9 +90,7 @@ class AnimationConfig:
         if self.mode not in MODES:
             raise ConfigError("config_invalid", f"mode is {self.mode!r}; expected {' or '.join(MODES)}")
 
-        if self.face.detector not in (choices := ("bundle", *DETECTORS, "none")):
-            actual = f"face.detector is {self.face.detector}"
-            raise ConfigError("config_invalid", f"{actual}; expected one of {', '.join(choices)}")
+        check_detector(self.face.detector)
 
         if self.mode == "animal" and self.driving.normalize_lip:
             raise ConfigError(

@@ -8,7 +8,7 @@ from joyvasa.bundles.bundle import Bundle
 from joyvasa.bundles.registry import open_bundle
 from joyvasa.bundles.spec import License
 from joyvasa.errors import ConfigError
-from joyvasa.faces.registry import DETECTORS, Opening, list_detector_roles, list_detectors, measures
+from joyvasa.faces.registry import DETECTORS, Opening, check_detector, list_detector_roles, list_detectors, measures
 from joyvasa.mode import Mode
 from joyvasa.motion.controller import any_facial, find_unsupported
 from joyvasa.options import AnimationConfig
@@ -39,12 +39,9 @@ def resolve_detector(config: AnimationConfig, bundle: Bundle) -> str:
     Raises:
         ConfigError: `config_invalid` if the detector does not support the mode.
     """
-    if (chosen := config.face.detector) != "bundle":
-        if chosen not in (choices := ("bundle", *list_detectors(config.mode), "none")):
-            actual = f"face.detector is {chosen} in mode {config.mode}"
-            sentence = f"{actual}; expected one of {', '.join(choices)}: {chosen} is for the other mode"
-            raise ConfigError("config_invalid", sentence)
-        return chosen
+    check_detector(config.face.detector, config.mode)
+    if config.face.detector != "bundle":
+        return config.face.detector
     name = bundle.switches.animal_detector if config.mode == "animal" else bundle.switches.detector
     is_refused = config.licenses == "commercial" and _find_refused(bundle, list_detector_roles(name))
     return _find_free_detector(config.mode) if is_refused else name

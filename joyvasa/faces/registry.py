@@ -78,6 +78,19 @@ def list_detectors(mode: Mode) -> tuple[str, ...]:
     return tuple(name for name, spec in DETECTORS.items() if mode in spec.constructors)
 
 
+def check_detector(name: str, mode: Mode | None = None) -> None:
+    """Check the option `face.detector`: `bundle`, `none`, or a detector; if a mode is given, one that supports it.
+
+    Raises:
+        ConfigError: `config_invalid`.
+    """
+    choices = ("bundle", *(list_detectors(mode) if mode else DETECTORS), "none")
+    if name not in choices:
+        where, reason = (f" in mode {mode}", f": {name} is for the other mode") if mode else ("", "")
+        expected = f"expected one of {', '.join(choices)}{reason}"
+        raise ConfigError("config_invalid", f"face.detector is {name}{where}; {expected}")
+
+
 def list_detector_roles(name: str) -> tuple[str, ...]:
     """Return the roles of the model bundle that a detector needs; nothing for `none`."""
     return DETECTORS[name].roles if name in DETECTORS else ()
