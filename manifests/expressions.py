@@ -19,11 +19,13 @@ from __future__ import annotations
 import ast
 import difflib
 import functools
+import json
 import operator
 import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from keyword import iskeyword
 from typing import Any
 
 import pyarrow as pa
@@ -115,6 +117,17 @@ def parse_condition(text: str, columns: NamedColumns) -> Condition:
     except ValueError as error:
         raise InputError("condition_invalid", f"{shown}: {error}") from None
     return condition
+
+
+def quote_text(text: str) -> str:
+    """Return a text as a constant of a condition."""
+    return json.dumps(text, ensure_ascii=False)
+
+
+def quote_column(name: str) -> str:
+    """Return the name of a column in a condition."""
+    plain = all(part.isidentifier() and not iskeyword(part) for part in name.split(".")) and name not in CONSTANTS
+    return name if plain else f"`{name}`"
 
 
 class _Parser:

@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.csv as pa_csv
 
 from joyvasa.metrics.base import MetricColumn
+from manifests.run.outcome import STATUSES
 from pipelines.report.model import Report
 from pipelines.report.statistics import Summary
 
@@ -89,7 +90,7 @@ def _headline_rows(report: Report) -> Iterator[dict[str, Any]]:
     head = report.headline
     values = {
         "records": head.records,
-        **{name: head.statuses.get(name, 0) for name in ("ok", "failed", "quarantined")},
+        **{name: head.statuses.get(name, 0) for name in STATUSES},
         "pending": head.pending,
         "retried": head.retried,
         "video_hours": head.video_s / 3600,

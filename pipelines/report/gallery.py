@@ -10,7 +10,6 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-import re
 import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,6 +20,7 @@ import pyarrow as pa
 
 from joyvasa.metrics.base import MetricColumn
 from joyvasa.runtime.arrow_text import decode_text
+from manifests.expressions import quote_column, quote_text
 from manifests.record import file_stem
 from pipelines.report.metrics import MetricFigures
 from pipelines.report.rows import NO_VALUE, Grouping
@@ -29,7 +29,6 @@ from pipelines.report.verdict import Verdict
 EXACT_ROWS = 5000  # runs with more rows have rounded numbers
 MAX_BYTES = 3_400_000  # of the base64 text; metrics that do not fit are left out, those that decide come first
 FLOAT16_MAX = 60_000.0  # largest scaled number
-_PLAIN_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
 @dataclass(frozen=True)
@@ -118,13 +117,13 @@ def _encode_numbers(values: np.ndarray, exact: bool) -> bytes:
 def _describe_metric(metric: MetricFigures, values: np.ndarray, exact: bool) -> dict[str, Any]:
     column = metric.column
     described = {"name": column.name, "title": column.title, "unit": column.unit, "better": column.better or ""}
-    described["reference"] = _reference(column.name)
-    return described | {"measures": column.measures, "scale": 1.0 if exact else _scale(values)}
+    described |= {"reference": quote_column(column.name), "measures": column.measures}
+    return described | {"scale": 1.0 if exact else _scale(values)}
 
 
 def _describe_group(grouping: Grouping, kind: pa.DataType | None) -> dict[str, Any]:
     """Return the values of a column with their conditions for `joyvasa select`; empty if there is none."""
-    name = _reference(grouping.column)
+    name = quote_column(grouping.column)
     is_text = kind is None or pa.types.is_string(kind) or pa.types.is_large_string(kind)
     conditions = []
     for value in grouping.values:
@@ -133,13 +132,8 @@ def _describe_group(grouping: Grouping, kind: pa.DataType | None) -> dict[str, A
         elif value == NO_VALUE:
             conditions.append(f"{name} is null")
         else:
-            conditions.append(f"{name} == {json.dumps(value, ensure_ascii=False) if is_text else value}")
+            conditions.append(f"{name} == {quote_text(value) if is_text else value}")
     return {"name": grouping.column, "values": grouping.values, "conditions": conditions}
-
-
-def _reference(column: str) -> str:
-    """Return the name of a column in the grammar of `joyvasa select`."""
-    return column if _PLAIN_NAME.fullmatch(column) else f"`{column}`"
 
 
 def _encode_links(links: VideoLinks, ids: Sequence[str]) -> dict[str, Any]:

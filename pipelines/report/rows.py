@@ -17,6 +17,7 @@ import pyarrow.dataset as ds
 from joyvasa.runtime.arrow_text import decode_text
 from joyvasa.runtime.parsing import parse_json
 from joyvasa.runtime.result_tables import iterate_tables, read_schema, read_table
+from manifests.formats.plain_types import plain_schema
 from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import (
     INPUT_FIELDS,
@@ -136,7 +137,7 @@ class OutcomeRows:
         marks = self._folder.read_done_markers()
         total = sum(mark.records for mark in marks.values())
         files = [self._folder.storage.location(self._folder.records_path(shard)) for shard in sorted(marks)]
-        schema = _plain(pa.unify_schemas([read_schema(files), KNOWN], promote_options="permissive"))
+        schema = plain_schema(pa.unify_schemas([read_schema(files), KNOWN], promote_options="permissive"))
         self.metrics = [
             name.removeprefix(METRIC_COLUMN_PREFIX)
             for name in schema.names
@@ -273,13 +274,6 @@ class OutcomeRows:
         code = code if code in reasons or len(reasons) < MAX_CODES else OTHER
         previous, example = reasons.get(code, (0, sentence))
         reasons[code] = (previous + count, example)
-
-
-def _plain(schema: pa.Schema) -> pa.Schema:
-    """Return a schema without dictionary encoding."""
-    return pa.schema(
-        [entry.with_type(entry.type.value_type) if pa.types.is_dictionary(entry.type) else entry for entry in schema]
-    )
 
 
 def _floats(table: pa.Table, name: str) -> np.ndarray:

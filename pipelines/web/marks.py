@@ -5,14 +5,12 @@ The values come from a browser, so they are untrusted.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from keyword import iskeyword
 from typing import Any
 
-from manifests.expressions import CONSTANTS
+from manifests.expressions import quote_column, quote_text
 from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
 
 MAX_TICKS = 1000  # more would not fit into a condition
@@ -64,17 +62,6 @@ class Marks:
         if action.get("reset") is True:
             return Marks(self.run, reset=self.reset + 1)
         return self
-
-
-def quote_text(text: str) -> str:
-    """Return a text as a constant of a condition."""
-    return json.dumps(text, ensure_ascii=False)
-
-
-def quote_column(name: str) -> str:
-    """Return the name of a column in a condition."""
-    plain = all(part.isidentifier() and not iskeyword(part) for part in name.split(".")) and name not in CONSTANTS
-    return name if plain else f"`{name}`"
 
 
 def _is_short(text: Any) -> bool:

@@ -9,11 +9,12 @@ from typing import Any
 import gradio as gr
 
 from joyvasa.errors import InputError, JoyvasaError
+from manifests.expressions import quote_text
 from manifests.problems import safe_text
 from manifests.run.outcome import STATUSES
 from pipelines.runs.selection.options import SelectionOptions
 from pipelines.web.columns import get_column_title
-from pipelines.web.marks import Marks, quote_text
+from pipelines.web.marks import Marks
 from pipelines.web.records import Query
 from pipelines.web.runs_browser import OpenedRun, RunsBrowser
 from pipelines.web.templating import read_asset, render_template

@@ -2,7 +2,8 @@
 
 import pytest
 
-from pipelines.web.marks import MAX_TICKS, Marks, quote_column, quote_text
+from manifests.expressions import quote_column, quote_text
+from pipelines.web.marks import MAX_TICKS, Marks
 
 ODD = "a\"b\\c\n'`é"
 
