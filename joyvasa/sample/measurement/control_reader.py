@@ -21,7 +21,7 @@ from joyvasa.sample.measurement.subjects import FACE
 from joyvasa.sample.measurement.tracks import BATCH, mouth_gap
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
-from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE, FaceMeshDetector, bounding_box
+from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE, FaceMeshDetector
 from joyvasa.sample.training.lids import LidReader
 from joyvasa.sample.training.mesh_points import load_mesh_points
 from joyvasa.sample.training.training_media import SIZE
@@ -67,12 +67,7 @@ class ControlReader:
 
     def read_crops(self, crops: Sequence[Image]) -> FaceReadings:
         """Read the face of consecutive crops, uint8 RGB (SIZE, SIZE, 3)."""
-        meshes: list[Array | None] = []
-        box = FACE * SIZE
-        for crop in crops:
-            meshes.append(self._mesh.detect(crop, box, n_passes=2 if meshes and meshes[-1] is not None else 4))
-            found = meshes[-1]
-            box = FACE * SIZE if found is None else bounding_box(found)
+        meshes = [mesh for _, mesh in self._mesh.track(crops, FACE * SIZE)]
         by_teacher = [_read_mesh(mesh) for mesh in meshes]
         lids = [
             np.full(2, np.nan) if mesh is None else self._lids.read_openings(crop, mesh)

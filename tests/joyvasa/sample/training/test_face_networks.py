@@ -5,7 +5,7 @@ from joyvasa.bundles import open_bundle
 from joyvasa.errors import EnvironmentFault
 from joyvasa.runtime.files import hash_file
 from joyvasa.sample.training.face_networks import NETWORKS, convert_network, find_file
-from joyvasa.sample.training.litert import load_litert_network
+from joyvasa.sample.training.litert import LitertNetwork
 from tests.media import DATA
 
 BEST = 16  # anchors of which reference numbers are stored
@@ -15,13 +15,10 @@ def compute_reference(picture: np.ndarray) -> dict[str, np.ndarray]:
     """Run the networks of the package with LiteRT on a picture, uint8 (32, 32, 3), as reference."""
     reference = {"picture": picture}
     for name, (_, lowest) in NETWORKS.items():
-        network = load_litert_network(find_file(name).read_bytes())
-        entry = network.get_input_details()[0]
-        repeats = entry["shape"][1] // len(picture)
+        network = LitertNetwork(find_file(name).read_bytes())
+        repeats = network.input_shape[1] // len(picture)
         pixels = picture.repeat(repeats, axis=0).repeat(repeats, axis=1).astype(np.float32)
-        network.set_tensor(entry["index"], (pixels / 255 * (1 - lowest) + lowest)[None])
-        network.invoke()
-        first, second = (network.get_tensor(output["index"])[0] for output in network.get_output_details())
+        first, second = (output[0] for output in network.run(pixels / 255 * (1 - lowest) + lowest))
         reference[f"{name}.logits"] = second.ravel()
         if name != "face_mesh":
             first = first[np.argsort(-second.ravel(), kind="stable")[:BEST]]
