@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 
 from joyvasa.media.image import Image
-from joyvasa.networks.pictures import to_network_input
 from joyvasa.rendering.portrait import Picture
 from joyvasa.sample.measurement.animals import read_openings
-from joyvasa.sample.measurement.control_reader import read_face_crops
-from joyvasa.sample.measurement.tracks import BATCH
+from joyvasa.sample.measurement.control_reader import read_face_crops, reduce_face
+from joyvasa.sample.measurement.tracks import network_batches
 from joyvasa.sample.networks.animal_motion_extractor import (
     CROP_EYES_AT,
     CROP_UNIT,
@@ -56,8 +54,7 @@ class AnimalReader:
     def read(self, video: Path, picture: Picture, *, pasted: bool) -> AnimalReadings:
         """Read the face of a video; arguments as for `ControlReader.read`."""
         crops = read_face_crops(video, picture, pasted=pasted)
-        image = picture.image if picture.crop is None else picture.crop.image
-        still = np.asarray(cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+        still = reduce_face(picture)
         landmarks = self._find_landmarks([still, *crops])
         points, unit = (part.numpy() for part in to_keypoints(landmarks, self._extractor.depths))
         nods, landmarks = estimate_nods(points, unit[0, 0]), landmarks[1:]
@@ -76,8 +73,7 @@ class AnimalReader:
     @torch.inference_mode()
     def _find_landmarks(self, crops: list[Image]) -> torch.Tensor:
         found = []
-        for start in range(0, len(crops), BATCH):
-            image = torch.cat([to_network_input(crop, SIZE) for crop in crops[start : start + BATCH]])
+        for image in network_batches(crops):
             eyes = (torch.tensor(CROP_EYES_AT) * 2 - 1).expand(len(image), 2)
             down = torch.tensor([0.0, 2 * CROP_UNIT]).expand(len(image), 2)
             found.append(read_landmarks(self._extractor.landmarks, image, eyes, down))

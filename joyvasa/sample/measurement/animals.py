@@ -21,14 +21,14 @@ from joyvasa.motion.driving import DrivingConfig
 from joyvasa.motion.keypoints import KeypointInfo, transform_keypoints
 from joyvasa.networks.pictures import to_network_input
 from joyvasa.options import AnimationConfig
-from joyvasa.sample.measurement.sheets import draw_caption, write_sheet
+from joyvasa.sample.measurement.sheets import draw_caption, join_tiles, write_sheet
 from joyvasa.sample.measurement.signals import RATE, correlation_near_zero
 from joyvasa.sample.measurement.videos import shorten_recording
 from joyvasa.sample.networks.animal_motion_extractor import CROP_UNIT, AnimalMotionExtractor
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, LEFT_CORNER, NOSE_TIP, RIGHT_CORNER
 from joyvasa.sample.training.animal_media import annotated_points, eye_centers, measure_unit
 from joyvasa.sample.training.command import run_command
-from joyvasa.sample.training.training_media import PICTURES, SIZE
+from joyvasa.sample.training.training_media import PICTURES, SIZE, reduce_crop
 
 TILE, FRAMES = 160, 8  # pixels of a tile of the sheet; frames of each video
 SHOWN = (slice(48, 216), slice(44, 212))  # rows and columns of the crop that the sheet shows
@@ -87,7 +87,7 @@ def measure_animal(animator: Animator, picture: Path, sound: Path, out: Path) ->
         frame = frame if frame.shape[1::-1] == size else cv2.resize(frame, size)
         crops.append(np.asarray(cv2.warpAffine(frame, matrix, (SIZE, SIZE), flags=cv2.INTER_AREA), np.uint8))
 
-    source = np.asarray(cv2.resize(prepared.crop.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+    source = reduce_crop(prepared.crop.image)
     with torch.inference_mode():
         info = KeypointInfo.from_heads(extractor(to_network_input(source, SIZE).to(animator.models.device)))
     points = (transform_keypoints(info)[0, :, :2].cpu().numpy() + 1) * SIZE / 2 - 0.5
@@ -191,7 +191,7 @@ def draw_sheet(rows: list[tuple[str, list[Image]]]) -> Image:
     """Draw a contact sheet with one row per animal: the portrait, then frames."""
     strips = []
     for name, tiles in rows:
-        strip = np.hstack([cv2.resize(tile, (TILE, TILE), interpolation=cv2.INTER_AREA) for tile in tiles])
+        strip = join_tiles(tiles, TILE)
         strips += [draw_caption(name, strip.shape[1]), strip]
     return np.vstack(strips).astype(np.uint8)
 

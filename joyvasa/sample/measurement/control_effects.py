@@ -34,7 +34,7 @@ from joyvasa.options import AnimationConfig
 from joyvasa.sample.measurement.animal_reader import AnimalReader, AnimalReadings
 from joyvasa.sample.measurement.control_reader import ControlReader, FaceReadings
 from joyvasa.sample.measurement.reader_response import ResponseCurve
-from joyvasa.sample.measurement.sheets import draw_caption
+from joyvasa.sample.measurement.sheets import draw_caption, join_tiles
 from joyvasa.sample.measurement.videos import write_sound
 from joyvasa.sample.networks.animal_motion_extractor import AnimalMotionExtractor
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
@@ -305,8 +305,7 @@ def _choose_frame(readings: Readings, kind: str) -> int:
 def draw_sheet(captions: Sequence[str], rows: Sequence[Sequence[Image]]) -> Image:
     """Return a sheet with one row per portrait, and a caption above each column."""
     head = np.hstack([draw_caption(caption, TILE) for caption in captions])
-    tiles = [np.hstack([cv2.resize(tile, (TILE, TILE), interpolation=cv2.INTER_AREA) for tile in row]) for row in rows]
-    return np.vstack([head, *tiles]).astype(np.uint8)
+    return np.vstack([head, *(join_tiles(row, TILE) for row in rows)]).astype(np.uint8)
 
 
 def write_results(out: Path, results: Sequence[Result], refused: Mapping[str, str], portraits: Sequence[str]) -> str:

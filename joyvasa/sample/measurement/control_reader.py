@@ -14,17 +14,16 @@ from joyvasa.media.image import Image
 from joyvasa.media.video_reader import stream_video
 from joyvasa.motion.keypoints import KeypointInfo
 from joyvasa.motion.openings import COMPACT
-from joyvasa.networks.pictures import to_network_input
 from joyvasa.rendering.portrait import Picture
 from joyvasa.sample.measurement.reader_response import ResponseCurve, measure_responses
 from joyvasa.sample.measurement.subjects import FACE
-from joyvasa.sample.measurement.tracks import BATCH, mouth_gap
+from joyvasa.sample.measurement.tracks import mouth_gap, network_batches
 from joyvasa.sample.networks.motion_extractor import CompactMotionExtractor
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE, FaceMeshDetector
 from joyvasa.sample.training.lids import LidReader
 from joyvasa.sample.training.mesh_points import load_mesh_points
-from joyvasa.sample.training.training_media import SIZE
+from joyvasa.sample.training.training_media import SIZE, reduce_crop
 
 Array = np.ndarray
 
@@ -82,17 +81,13 @@ class ControlReader:
 
     def measure_responses(self, picture: Picture) -> dict[str, ResponseCurve]:
         """Return how the readings of a portrait follow known motions; nothing without a face mesh."""
-        image = picture.image if picture.crop is None else picture.crop.image
-        face = np.asarray(cv2.resize(image, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+        face = reduce_face(picture)
         mesh = self._mesh.detect(face, FACE * SIZE)
         return {} if mesh is None else measure_responses(face, mesh, lambda crops: vars(self.read_crops(crops)))
 
     @torch.inference_mode()
     def _read_keypoints(self, crops: Sequence[Image]) -> dict[str, Array]:
-        infos = []
-        for start in range(0, len(crops), BATCH):
-            batch = torch.cat([to_network_input(crop, SIZE) for crop in crops[start : start + BATCH]])
-            infos.append(KeypointInfo.from_heads(self._extractor(batch)))
+        infos = [KeypointInfo.from_heads(self._extractor(batch)) for batch in network_batches(crops)]
         eyes, mouth = [], []
         for info in infos:
             points = info.canonical + info.expression @ info.rotation.transpose(1, 2)
@@ -109,12 +104,13 @@ def read_face_crops(video: Path, picture: Picture, *, pasted: bool) -> list[Imag
     frames = [frame for batch in stream_video(video) for frame in batch]
     matrix = np.eye(3) if not pasted or picture.crop is None else picture.crop.to_crop
     side = len(picture.crop.image) if pasted and picture.crop else frames[0].shape[0]
-    return [_cut(frame, matrix, side) for frame in frames]
+    crops = (cv2.warpAffine(frame, matrix[:2], (side, side), flags=cv2.INTER_LINEAR) for frame in frames)
+    return [*map(reduce_crop, crops)]
 
 
-def _cut(frame: Image, matrix: Array, side: int) -> Image:
-    crop = cv2.warpAffine(frame, matrix[:2], (side, side), flags=cv2.INTER_LINEAR)
-    return np.asarray(cv2.resize(crop, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+def reduce_face(picture: Picture) -> Image:
+    """Return the face crop of a picture, uint8 RGB (SIZE, SIZE, 3)."""
+    return reduce_crop(picture.image if picture.crop is None else picture.crop.image)
 
 
 def _read_mesh(mesh: Array | None) -> dict[str, Array | float]:

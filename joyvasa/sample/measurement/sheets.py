@@ -39,6 +39,12 @@ def draw_detail_sheet(subjects: Sequence[Subject], poses: PoseRenderer) -> Image
     return np.vstack(rows)
 
 
+def join_tiles(tiles: Sequence[Image], side: int) -> Image:
+    """Join pictures, each resized to a square, to a row."""
+    row = np.hstack([cv2.resize(tile, (side, side), interpolation=cv2.INTER_AREA) for tile in tiles])
+    return np.asarray(row, np.uint8)
+
+
 def draw_caption(text: str, width: int) -> Image:
     """Draw a line of text, uint8 RGB (CAPTION, width, 3)."""
     caption = np.full((CAPTION, width, 3), 255, np.uint8)

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 from torch import Tensor
 
@@ -17,7 +16,7 @@ from joyvasa.media.image import Image
 from joyvasa.models import Models
 from joyvasa.motion.keypoints import transform_keypoints
 from joyvasa.rendering.portrait import Portrait
-from joyvasa.sample.training.training_media import SIZE
+from joyvasa.sample.training.training_media import SIZE, reduce_crop
 
 FACE = np.array([0.25, 0.25, 0.75, 0.78])  # approximate box of the face in a crop, in sides of the crop
 
@@ -39,7 +38,7 @@ class Subject:
     @property
     def face(self) -> Image:
         """Input of the networks, uint8 (SIZE, SIZE, 3)."""
-        return np.asarray(cv2.resize(self.crop.image, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
+        return reduce_crop(self.crop.image)
 
     @property
     def box(self) -> np.ndarray:

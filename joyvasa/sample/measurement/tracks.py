@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch import Tensor
@@ -24,7 +23,7 @@ from joyvasa.networks.pictures import to_network_input
 from joyvasa.sample.measurement.face_reader import FaceReader
 from joyvasa.sample.measurement.subjects import FACE
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP
-from joyvasa.sample.training.training_media import SIZE
+from joyvasa.sample.training.training_media import SIZE, reduce_crop
 
 RATE, MAX_FRAMES = 12.5, 125  # frames per second and number of frames that are read: ten seconds
 DETECTION_FRAMES = 12  # frames between two face detections
@@ -58,7 +57,7 @@ def read_track(path: Path, models: Models, reader: FaceReader) -> Track | None:
     crops = (crop_square(image, square, CROP_SIZE, landmarks=np.zeros((0, 2))).image for image in _frames(path))
     for crop, points in reader.mesh.track(crops, FACE * CROP_SIZE):
         if points is not None:
-            frames.append(np.asarray(cv2.resize(crop, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8))
+            frames.append(reduce_crop(crop))
             meshes.append(points * (SIZE / CROP_SIZE))
     if len(frames) < RATE:
         return None
@@ -76,11 +75,16 @@ def mouth_gap(info: KeypointInfo) -> np.ndarray:
     return (points[:, INNER_LOWER_LIP, 1] - points[:, INNER_UPPER_LIP, 1]).cpu().numpy()
 
 
+def network_batches(crops: Sequence[Image]) -> Iterator[Tensor]:
+    """Yield face crops, uint8 RGB (SIZE, SIZE, 3), as input of the networks, at most `BATCH` at once."""
+    for start in range(0, len(crops), BATCH):
+        yield torch.cat([to_network_input(crop, SIZE) for crop in crops[start : start + BATCH]])
+
+
 @torch.inference_mode()
 def _extract_keypoints(models: Models, frames: list[np.ndarray]) -> Iterator[KeypointInfo]:
     extractor = models.network("motion_extractor")
-    for start in range(0, len(frames), BATCH):
-        batch = torch.cat([to_network_input(frame, SIZE) for frame in frames[start : start + BATCH]])
+    for batch in network_batches(frames):
         yield KeypointInfo.from_heads(extractor(batch.to(models.device)))
 
 

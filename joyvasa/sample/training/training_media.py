@@ -12,7 +12,7 @@ import numpy as np
 
 from joyvasa.bundles.detectors import load_people_detector
 from joyvasa.errors import InputError, JoyvasaError
-from joyvasa.media.image import read_image
+from joyvasa.media.image import Image, read_image
 from joyvasa.media.video_reader import stream_frames
 from joyvasa.runtime.files import atomic_file
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE, FaceMeshDetector, bounding_box
@@ -94,6 +94,11 @@ def transform_mesh(points: np.ndarray, matrix: np.ndarray) -> np.ndarray:
 def crop_image(image: np.ndarray, matrix: np.ndarray) -> np.ndarray:
     """Return the crop of a picture, (SIZE, SIZE, 3); black outside of the picture."""
     return cv2.warpAffine(image, matrix, (SIZE, SIZE), flags=cv2.INTER_LINEAR)
+
+
+def reduce_crop(crop: np.ndarray) -> Image:
+    """Return a square picture, uint8, reduced to the size of the networks, (SIZE, SIZE, 3)."""
+    return np.asarray(cv2.resize(crop, (SIZE, SIZE), interpolation=cv2.INTER_AREA), np.uint8)
 
 
 class TrainingMedia:
