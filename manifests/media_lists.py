@@ -19,6 +19,7 @@ from manifests.file_tree import ARCHIVES, FileTree
 from manifests.manifest import open_manifest, resolve_location
 from manifests.problems import ManifestError, safe_text
 from manifests.record import HASH_CHARACTERS
+from manifests.run.manifest_file import RECORD_FIELDS
 from manifests.scan import Scan
 from manifests.schema import IMAGES, MANIFEST_COLUMNS, SOUNDS, VIDEOS
 from manifests.table_files import FORMATS
@@ -30,13 +31,11 @@ SUFFIXES: Mapping[Kind, frozenset[str]] = {
     "audio": SOUNDS,
 }
 NOUNS: Mapping[Kind, str] = {"image": "picture", "audio": "sound file"}
-# Standard columns of a table that are passed through, with their types.
+# Standard columns of a table that are passed through, with their types; the others are those of pairs.
 PASSED_COLUMNS = {
-    "mode": pa.string(),
-    "seed": pa.int64(),
-    "cfg_scale": pa.float64(),
-    "priority": pa.int32(),
-    "motion": pa.string(),
+    field.name: field.type
+    for field in RECORD_FIELDS
+    if field.name not in ("record_id", "image", "audio", "video", "row")
 }
 NAME_CHARACTERS = 44  # two names, a number and a separator are an id that is safe as a file name
 

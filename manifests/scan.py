@@ -291,9 +291,9 @@ def _parse_row(
             bad.append((column.name, value, fault))
             values.append(None)
 
-    image, audio, motion, record_id, mode, seed, cfg_scale, priority, video = values
-    spoken = text if not any((*raw[1:3], raw[-1])) else None
-    if video is None and not raw[-1]:
+    image, audio, motion, video, record_id, mode, seed, cfg_scale, priority = values
+    spoken = text if not any(raw[1:4]) else None
+    if video is None and not raw[3]:
         bad += _missing_of_pair(raw[0] or None, raw[1] or spoken, raw[2])
     if spoken and len(spoken) > MAX_SPOKEN_CHARACTERS:
         sentence = f"has {len(spoken):,} characters; expected at most {MAX_SPOKEN_CHARACTERS:,}: divide it"

@@ -121,6 +121,9 @@ MANIFEST_COLUMNS = (
     ManifestColumn(
         "motion", parse_path, "motion file or driving video: path or URI, or bytes; used instead of sampled motion"
     ),
+    ManifestColumn(
+        "video", parse_path, "existing video: path or URI, or bytes; input of joyvasa evaluate and joyvasa prepare"
+    ),
     ManifestColumn("record_id", parse_record_id, "unique name; default: derived from the content of the row"),
     ManifestColumn("mode", parse_mode, "human (default) or animal"),
     ManifestColumn(
@@ -133,9 +136,6 @@ MANIFEST_COLUMNS = (
         "priority",
         lambda value: _integer(value, -MAX_PRIORITY - 1, MAX_PRIORITY),
         "whole number, higher first; default 0",
-    ),
-    ManifestColumn(
-        "video", parse_path, "existing video: path or URI, or bytes; input of joyvasa evaluate and joyvasa prepare"
     ),
 )
 COLUMN_NAMES = tuple(column.name for column in MANIFEST_COLUMNS)
