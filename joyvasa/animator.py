@@ -12,7 +12,7 @@ import numpy as np
 import torch
 
 from joyvasa.bundles.requirements import require_controls, require_models
-from joyvasa.errors import InputError, InputWarning, OutputError
+from joyvasa.errors import InputError, InputWarning
 from joyvasa.faces.video import Progress
 from joyvasa.media.audio import AudioInfo, probe_audio
 from joyvasa.media.ffmpeg import Clock, check_media
@@ -277,25 +277,10 @@ def check_paths(image: str | Path, audio: str | Path | None, output: Path, *, mo
         InputError: `motion_missing`, `image_missing`, `audio_missing` or another reason why an input cannot be read.
         OutputError: `output_unwritable`, `disk_full` or `output_is_input`.
     """
-    check_output_path(output)
+    check_output_path(output, [Path(path) for path in (image, audio, motion) if path is not None])
     if audio is None and motion is None:
         raise InputError("motion_missing", "neither a recording nor a motion; expected one of them: name a file")
-    _refuse_overwriting(output, [Path(path) for path in (image, audio, motion) if path is not None])
     with contextlib.suppress(OSError, ValueError):  # reported by the reader
         check_file(Path(image))
     if audio is not None:
         check_media(Path(audio), "audio")
-
-
-def _refuse_overwriting(output: Path, inputs: Sequence[Path]) -> None:
-    """Check that the output is none of the inputs, also by a link.
-
-    Raises:
-        OutputError: `output_is_input`.
-    """
-    for path in inputs:
-        with contextlib.suppress(OSError, ValueError):  # a missing file is reported by its reader
-            if output.samefile(path):
-                raise OutputError(
-                    "output_is_input", f"{output}: the same file as the input {path}; expected a new file: rename it"
-                )

@@ -7,7 +7,6 @@ import posixpath
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.parquet as pq
 
-from joyvasa.runtime.locations import get_local_path, is_remote
+from joyvasa.runtime.locations import get_local_path, is_remote, is_same_file
 from manifests.media_lists import PASSED_COLUMNS, MediaList, take_rows
 from manifests.option_columns import Variation
 from manifests.pairing import PairPlan
@@ -64,8 +63,7 @@ def open_output(output: str, inputs: list[str]) -> tuple[Storage, str]:
         raise ManifestError("output_format", f"{shown}: expected a name that ends in .parquet: rename it")
     location = output if is_remote(output) else os.path.abspath(os.path.expanduser(get_local_path(output)))
     for source in inputs:
-        same = source == output if is_remote(source) or is_remote(output) else _is_same_file(location, source)
-        if same:
+        if is_same_file(location, source):
             sentence = f"{shown}: the same file as the input {safe_text(source, 200)}; expected a new file: rename it"
             raise ManifestError("output_is_input", sentence)
     folder, _, name = location.rpartition("/")
@@ -156,13 +154,6 @@ def get_written_path(location: str, storage: Storage) -> str:
     path = location.removeprefix(root)
     is_plain = not is_remote(path) and get_local_path(path) == path
     return path if is_plain else location
-
-
-def _is_same_file(output: str, source: str) -> bool:
-    try:
-        return Path(output).samefile(Path(get_local_path(source)).expanduser())
-    except OSError:
-        return False
 
 
 def _count_usage(counts: np.ndarray) -> Usage:

@@ -6,7 +6,7 @@ import errno
 import os
 import queue
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -185,15 +185,15 @@ class VideoWriter:
         return _disk_trouble(self.path, messages) or failure
 
 
-def check_output_path(path: Path) -> None:
-    """Check that a video can be written to a path.
+def check_output_path(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Check that a video can be written to a path, and that it is none of the inputs.
 
     Raises:
-        OutputError: `output_unwritable` or `disk_full`.
+        OutputError: see `check_writable`.
     """
     if path.suffix.lower() != ".mp4":
         raise OutputError("output_unwritable", f"{path}: ends in {path.suffix!r}; expected a name such as out.mp4")
-    check_writable(path)
+    check_writable(path, inputs)
 
 
 def _attempt(stdin: IO[bytes], frames: np.ndarray) -> OSError | None:

@@ -76,16 +76,16 @@ def serialize_motion(motion: MotionSequence, provenance: Mapping[str, str] | Non
     return len(text).to_bytes(8, "little") + text + data
 
 
-def check_motion_path(path: Path, suffixes: Sequence[str] = (SUFFIX,)) -> None:
-    """Check that a motion file can be written to a path whose suffix states its format.
+def check_motion_path(path: Path, source: Path, suffixes: Sequence[str] = (SUFFIX,)) -> None:
+    """Check that the motion in a file can be written to another one whose suffix states its format.
 
     Raises:
-        OutputError: `output_unwritable` or `disk_full`.
+        OutputError: see `check_writable`.
     """
     if path.suffix.lower() not in suffixes:
         expected = f"expected a name that ends with {' or '.join(suffixes)}"
         raise OutputError("output_unwritable", f"{path}: ends in {path.suffix!r}; {expected}: rename it")
-    check_writable(path)
+    check_writable(path, [source])
 
 
 def save_motion(path: str | Path, motion: MotionSequence, provenance: Mapping[str, str] | None = None) -> None:

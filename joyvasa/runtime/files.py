@@ -8,7 +8,7 @@ import os
 import secrets
 import shutil
 import stat
-from collections.abc import Generator
+from collections.abc import Generator, Iterable
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -132,14 +132,20 @@ def move_into_place(finished: Path, target: Path) -> None:
     _sync_folder(target.parent)
 
 
-def check_writable(path: Path) -> None:
-    """Check that a file can be written, before work whose result it is to hold.
+def check_writable(path: Path, inputs: Iterable[Path] = ()) -> None:
+    """Check that a file can be written, before work whose result it is to hold, and is none of the inputs.
 
     Raises:
-        OutputError: `disk_full` or `output_unwritable`.
+        OutputError: `disk_full`, `output_unwritable`, or `output_is_input`, also if one is a link to the other.
     """
     with output_errors(path):
         StagedFile(path).discard()
+    for source in inputs:
+        with suppress(OSError, ValueError):  # a missing file is reported by its reader
+            if path.samefile(source):
+                raise OutputError(
+                    "output_is_input", f"{path}: the same file as the input {source}; expected a new file: rename it"
+                )
 
 
 def check_regular(path: str | Path) -> None:

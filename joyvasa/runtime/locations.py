@@ -41,6 +41,16 @@ def is_empty(location: str) -> bool:
     return not get_local_path(location).strip()
 
 
+def is_same_file(first: str, second: str) -> bool:
+    """Return whether two locations are the same existing file, also by a link; URIs are compared as text."""
+    if is_remote(first) or is_remote(second):
+        return first == second
+    try:
+        return os.path.samefile(os.path.expanduser(get_local_path(first)), os.path.expanduser(get_local_path(second)))
+    except (OSError, ValueError):
+        return False
+
+
 def split_member(location: str) -> tuple[str, str, str] | None:
     """Split a location in a container, `tar://faces/a.png::/data/faces.tar`, into scheme, member and container.
 

@@ -47,7 +47,7 @@ def bench_command(
     from pipelines.runs.config import RunConfig
 
     if out is not None:
-        check_writable(out)
+        check_writable(out, [config] if config else [])
     sections = tuple(name.strip() for name in only.split(",")) if only else SECTIONS
     with scratch_folder() as folder:
         flags = {"animation.models": models or str(folder / "published-sizes")}

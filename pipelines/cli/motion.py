@@ -125,9 +125,9 @@ def extract_motion_command(
     flags = {"models": models, "device": device, "precision": precision, "driving_video.face_index": face}
     options = merge_options(AnimationConfig, config=config, settings=settings, flags=flags)
     check_media(video, "video")
-    check_motion_path(output)
+    check_motion_path(output, video)
     if sound:
-        check_writable(sound)
+        check_writable(sound, [video])
         check_sound(video, sound)
 
     loaded = LoadedModels(options)
@@ -159,7 +159,7 @@ def convert_motion_command(
     """Convert motion files from and to LivePortrait's formats."""
     from joyvasa.motion.file import FOREIGN_WRITERS, SUFFIX, check_motion_path, convert_motion
 
-    check_motion_path(out, (SUFFIX, *FOREIGN_WRITERS))
+    check_motion_path(out, file, (SUFFIX, *FOREIGN_WRITERS))
     print_motion(out, convert_motion(file, out).motion)
 
 

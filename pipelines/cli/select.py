@@ -100,7 +100,7 @@ def select_command(
         ascending=direction == "asc",
     )
     if out is not None:
-        check_selection_path(out)
+        check_selection_path(out, runs)
 
     with ProgressDisplay(enabled=not as_json) as progress:
         selection = select_rows(runs, options, on_rows=lambda rows: progress.update("rows read", rows))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import posixpath
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -14,7 +15,9 @@ import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError
 from joyvasa.runtime.locations import get_local_path, is_remote
-from manifests.problems import safe_text
+from joyvasa.runtime.result_tables import SHARDS
+from manifests.problems import ManifestError, safe_text
+from manifests.run.manifest_file import MANIFEST
 from manifests.run.outcome_table import passthrough_name
 from manifests.storage import Storage, open_storage
 from pipelines.runs.selection.selection import Selection
@@ -28,15 +31,25 @@ OPTIONS = "joyvasa.selection"  # metadata key with the options, as JSON
 STATUS_CODE = 1  # code of rows whose status is not accepted, see `Criteria.drop`
 
 
-def check_selection_path(path: str) -> None:
-    """Check the path of a selection before rows are read.
+def check_selection_path(path: str, runs: Sequence[str]) -> None:
+    """Check the path of a selection of runs before rows are read.
 
     Raises:
         InputError: `output_format`.
-        ManifestError: `output_unwritable`.
+        ManifestError: `output_unwritable`, or `output_is_input` if a run has its own files there.
     """
     storage, name = _split_path(path)
+    location = _real_location(storage.location(name))
+    for run in runs:
+        root = _real_location(open_storage(run).root)
+        if location == f"{root}/{MANIFEST}" or location.startswith(f"{root}/{SHARDS}/"):
+            sentence = f"{safe_text(path, 200)}: a place of files of the run itself; expected another one: rename it"
+            raise ManifestError("output_is_input", sentence)
     storage.require_writable(name)
+
+
+def _real_location(location: str) -> str:
+    return location if is_remote(location) else os.path.realpath(location)
 
 
 def _split_path(path: str) -> tuple[Storage, str]:

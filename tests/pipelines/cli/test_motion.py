@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from joyvasa.errors import InputError
+from joyvasa.errors import InputError, OutputError
 from joyvasa.media.audio import load_audio
 from joyvasa.motion.file import load_motion
 from pipelines.cli.motion import app
@@ -17,6 +17,28 @@ def test_a_file_is_converted_and_described(tmp_path):
     assert result.exit_code == 0
     assert "50 frames, 2.00 s at 25/s, 21 keypoints" in result.stdout
     assert len(load_motion(tmp_path / "wave.safetensors").motion) == 50
+
+
+def test_a_motion_file_is_not_replaced_by_its_conversion(tmp_path):
+    """LivePortrait's files hold ratios, which a conversion drops."""
+    np.savez(tmp_path / "wave.npz", **neutral_arrays(50))
+    (tmp_path / "link.npz").symlink_to("wave.npz")
+    before = (tmp_path / "wave.npz").read_bytes()
+    for name in ("wave.npz", "link.npz"):
+        error = CliRunner().invoke(app, ["convert", str(tmp_path / "wave.npz"), str(tmp_path / name)]).exception
+        assert isinstance(error, OutputError)
+        assert error.code == "output_is_input"
+    assert (tmp_path / "wave.npz").read_bytes() == before
+
+
+def test_a_video_is_not_replaced_by_its_sound(tmp_path):
+    video = tmp_path / "talk.ogg"
+    video.write_bytes(b"video")
+    error = CliRunner().invoke(
+        app, ["extract", str(video), "-o", str(tmp_path / "m.safetensors"), "--sound", str(video)]
+    )
+    assert isinstance(error.exception, OutputError)
+    assert error.exception.code == "output_is_input"
 
 
 def test_an_invalid_file_is_an_error(tmp_path):

@@ -1,6 +1,7 @@
 """Rows are filtered before a run owns them, run.yaml states how, and a dry run writes nothing."""
 
 import json
+import os
 
 import pytest
 from typer.testing import CliRunner
@@ -12,7 +13,7 @@ from pipelines.cli.main import app
 from pipelines.runs.driver import plan_run
 from pipelines.runs.dry_run import check_run
 from pipelines.runs.evaluate import EvaluateRun
-from pipelines.runs.generate import GenerateRun
+from pipelines.runs.generate import GenerateRun, generate_videos
 from stages.portrait import PortraitStage
 from tests.manifests.tables import write
 from tests.pipelines.runs.small_runs import make_config
@@ -126,3 +127,18 @@ def test_a_detector_for_animals_is_accepted_and_has_no_effect_on_people(tmp_path
         spec.stage.config.animation.face.detector for spec in pipeline.stages if isinstance(spec.stage, PortraitStage)
     }
     assert used == {{"human": "bundle", "animal": "compact"}[mode] for mode in modes}
+
+
+@pytest.mark.parametrize("link", [None, os.symlink, os.link])
+def test_a_run_does_not_replace_its_manifest(tmp_path, link):
+    run = tmp_path / "run"
+    run.mkdir()
+    rows = write((run if link is None else tmp_path) / "manifest.parquet", ROWS)
+    if link:
+        link(rows, run / "manifest.parquet")
+    before = rows.read_bytes()
+    for source in (rows, run):
+        with pytest.raises(ManifestError, match=r"output_is_input: .*/run/manifest\.parquet: is the manifest"):
+            generate_videos(source, run, make_config("limit=1"))
+    assert rows.read_bytes() == before
+    assert [path.name for path in run.iterdir()] == ["manifest.parquet"]

@@ -8,6 +8,7 @@ import pytest
 from typer.testing import CliRunner
 
 from joyvasa.errors import ConfigError, InputError
+from manifests.problems import ManifestError
 from manifests.run.outcome_table import outcomes_from_table
 from pipelines.cli.main import app
 from pipelines.runs.selection.options import SelectionOptions
@@ -311,6 +312,21 @@ def test_an_empty_name_of_the_selection_is_refused(run):
     error = CliRunner().invoke(app, ["select", run, "--out", ""]).exception
     assert isinstance(error, InputError)
     assert error.code == "output_format"
+
+
+@pytest.mark.parametrize("name", ["manifest.parquet", "shards/00000/records.parquet", "shards/00000/new.parquet"])
+def test_a_selection_replaces_no_file_of_its_run(run, tmp_path, name):
+    (tmp_path / "link").symlink_to(run)
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    for folder in (run, str(tmp_path / "link")):
+        error = CliRunner().invoke(app, ["select", run, "--out", f"{folder}/{name}"]).exception
+        assert isinstance(error, ManifestError)
+        assert error.code == "output_is_input"
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_a_selection_may_lie_in_the_folder_of_its_run(run):
+    assert CliRunner().invoke(app, ["select", run, "--out", f"{run}/best.parquet"]).exit_code == 0
 
 
 @pytest.mark.parametrize("option", [["--per", "voice"], ["--per", "voice=x"], ["--split", "a=b"], ["--disjoint", "a"]])
