@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
 
     import pandas as pd
     import pyarrow.dataset
 
 __version__ = "0.1.0"
+
+# Read when PyTorch is imported. Its threads otherwise wait actively for each other after each operation; beside another
+# program that keeps the cores busy, this makes small networks a hundred times slower.
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 
 def results(

@@ -27,9 +27,9 @@ ROOT = Path(__file__).parents[2]
 # and the number of frames. Videos to compare are nearly lossless: the encoder neither hides nor adds differences.
 _WORKER = """
 import json, os, sys, time
-import torch
 from joyvasa.animator import AnimationConfig, Animator
 from joyvasa.config import load_config
+import torch
 
 torch.set_num_threads(int(sys.argv[1]))
 image, audio, output, settings = *sys.argv[2:5], json.loads(sys.argv[5])

@@ -1,7 +1,8 @@
 """Rendering by the compact networks on CPUs: each part of the image gets only the computation that can change it.
 
 Motion is refined only in the box that may move, and paint is computed around lips and lids only. What depends on the
-portrait alone is computed once. Frames are rendered one by one, so that their pixels do not depend on the batch.
+portrait alone is computed once. Each frame is rendered alone, by one thread, so that its pixels depend neither on the
+batch nor on the number of threads.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from torch import Tensor, nn
 from joyvasa.networks.cpu.boxes import Box
 from joyvasa.networks.cpu.compact_warping import CompactPortrait, CompactWarper, WarpedFrame
 from joyvasa.networks.cpu.folded import FoldedConv, FoldedResidualBlock, fold, stack_maps
+from joyvasa.networks.cpu.frame_threads import FrameThreads
 from joyvasa.networks.layers import full_precision
 from joyvasa.sample.networks.appearance import FOLD
 from joyvasa.sample.networks.generator import CompactGenerator
@@ -88,6 +90,7 @@ class CompactRendering:
         self._warper, self._painter = CompactWarper(warping), CompactPainter(generator, warping)
         self._reach = ANIMAL_REACH if isinstance(warping, CompactAnimalWarping) else 1
         self._portrait: CompactPortrait | None = None  # of the previous frame
+        self._threads = FrameThreads()
 
     def __call__(
         self, feature: Tensor, kp_source: Tensor, kp_driving: Tensor, *, moving_portrait: bool = False
@@ -105,23 +108,25 @@ class CompactRendering:
             RGB images in [0, 1], shape (B, 3, 4N, 4N).
         """
         batch = len(kp_driving)
-        frames = zip(
+        portraits = zip(
             feature.float().expand(batch, -1, -1, -1).split(1),
             kp_source.float().expand(batch, -1, -1).split(1),
-            kp_driving.float().split(1),
             strict=True,
         )
-        return torch.cat([self._render(*frame, moving_portrait) for frame in frames])
+        if moving_portrait:
+            prepared = self._threads.map(lambda portrait: self._warper.prepare(*portrait), portraits)
+        else:
+            prepared = [self._find_portrait(*portrait) for portrait in portraits]
+        frames = zip(prepared, kp_driving.float().split(1), strict=True)
+        return torch.cat(self._threads.map(lambda frame: self._render(*frame), frames))
 
     def _find_portrait(self, feature: Tensor, source: Tensor) -> CompactPortrait:
         if self._portrait is None or not self._portrait.equals(feature, source):
             self._portrait = self._warper.find_movable(self._warper.prepare(feature, source))
         return self._portrait
 
-    def _render(self, feature: Tensor, source: Tensor, driving: Tensor, moving_portrait: bool) -> Tensor:
-        find = self._warper.prepare if moving_portrait else self._find_portrait
-        portrait = find(feature, source)
-        n = feature.shape[-1]
+    def _render(self, portrait: CompactPortrait, driving: Tensor) -> Tensor:
+        n = portrait.side
         fine = (driving[0, list(FINE), :2] + 1) * n / 2  # in cells
         margin = PAINT_MARGIN * self._reach * n / 2
         box = Box.around((fine.amin(0) - margin).tolist(), (fine.amax(0) + margin).tolist(), n)

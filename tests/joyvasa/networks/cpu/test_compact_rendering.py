@@ -104,6 +104,24 @@ def test_frames_are_identical_for_every_batch_also_of_several_portraits(networks
 
 
 @torch.inference_mode()
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+@pytest.mark.parametrize("moving_portrait", [False, True])
+def test_frames_are_identical_for_every_number_of_threads(networks, portraits, driving, precision, moving_portrait):
+    feature, source = (part[torch.tensor([0, 1, 0])] for part in portraits)
+    n_threads = torch.get_num_threads()
+    frames = []
+    try:
+        for n in (1, 3):
+            torch.set_num_threads(n)
+            with autocast(torch.device("cpu"), precision):
+                rendering = CompactRendering(*networks)
+                frames.append(rendering(feature, source, driving, moving_portrait=moving_portrait))
+    finally:
+        torch.set_num_threads(n_threads)
+    assert torch.equal(*frames)
+
+
+@torch.inference_mode()
 def test_motion_of_moving_portraits_is_refined_everywhere(networks, portraits, driving, monkeypatch):
     monkeypatch.setattr(compact_rendering, "PAINT_MARGIN", 9.0)
     feature, source = (part[torch.tensor([0, 1, 0])] for part in portraits)
