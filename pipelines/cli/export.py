@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
-from pipelines.cli.options import AsJson, Run
+from pipelines.cli.options import AsJson, Run, print_json
 from pipelines.cli.progress import ProgressDisplay
 
 Source = Annotated[
@@ -86,7 +85,7 @@ def export_command(
             url = push_dataset(out, push, public=public, on_progress=progress.update)
 
     if as_json:
-        typer.echo(json.dumps({**asdict(result), "url": url}, indent=2))
+        print_json({**asdict(result), "url": url})
         return
     splits = ", ".join(f"{name} {count:,}" for name, count in result.splits.items())
     hours, kept = result.duration_s / 3600, f", {result.kept:,} of them kept" if result.kept else ""
@@ -111,7 +110,7 @@ def report_command(run: Run, compare: Compare = None, as_json: AsJson = False) -
     with ProgressDisplay() as progress:
         files = write_report(run, compare or (), on_progress=progress.update)
     if as_json:
-        typer.echo(json.dumps(asdict(files), indent=2))
+        print_json(asdict(files))
         return
     for path in asdict(files).values():
         typer.echo(path)

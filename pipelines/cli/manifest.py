@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 from collections.abc import Iterator, Mapping
@@ -15,7 +14,7 @@ import typer
 
 from joyvasa.errors import InputError
 from pipelines.cli import ROWS_FAILED
-from pipelines.cli.options import AsJson, ManifestPath, local_path, merge_options
+from pipelines.cli.options import AsJson, ManifestPath, local_path, merge_options, print_json
 from pipelines.cli.progress import ProgressDisplay, run_progress
 
 if TYPE_CHECKING:
@@ -98,7 +97,7 @@ def validate_command(
     problems = sum(scan.summary.by_code.values())
     if as_json:
         left_out = problems - len(shown)
-        typer.echo(json.dumps({**scan.summary.as_dict(), "problems": shown, "problems_left_out": left_out}, indent=2))
+        print_json({**scan.summary.as_dict(), "problems": shown, "problems_left_out": left_out})
     else:
         if problems > len(shown):
             typer.echo(f"... and {problems - len(shown):,} more; see --max-report")
@@ -146,7 +145,7 @@ def plan_command(
         )
 
     if as_json:
-        typer.echo(json.dumps(result.as_dict(), indent=2))
+        print_json(result.as_dict())
     else:
         print_plan(result)
     if result.scan.bad_rows:

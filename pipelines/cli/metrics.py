@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pipelines.cli.options import AsJson
+from pipelines.cli.options import AsJson, print_json
 
 if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
@@ -32,7 +31,7 @@ def list_metrics_command(models: MetricModels = "metrics", as_json: AsJson = Fal
 
     rows = _list_rows(open_bundle(models))
     if as_json:
-        typer.echo(json.dumps(rows, indent=2))
+        print_json(rows)
         return
     from rich.console import Console
 

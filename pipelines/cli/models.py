@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from itertools import count
@@ -15,7 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pipelines.cli import FAILED
-from pipelines.cli.options import AsJson, local_path
+from pipelines.cli.options import AsJson, local_path, print_json
 from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -61,10 +60,6 @@ def _build_table(*columns: str) -> Table:
     return table
 
 
-def _print_json(content: Any) -> None:
-    typer.echo(json.dumps(content, indent=2))
-
-
 def _role_rows(bundle: Bundle) -> list[dict[str, Any]]:
     rows = []
     for name, role in bundle.spec.roles.items():
@@ -98,7 +93,7 @@ def list_models_command(
 
     bundles = [open_bundle(name) for name in ([models] if models else list_bundle_names())]
     if as_json:
-        _print_json(
+        print_json(
             [
                 {
                     "name": bundle.name,
@@ -157,7 +152,7 @@ def fetch_models_command(
     )
 
     if as_json:
-        _print_json([vars(result) for result in results])
+        print_json([vars(result) for result in results])
     elif not results:
         console.print("nothing to fetch: no role has a file")
     else:
@@ -194,7 +189,7 @@ def verify_models_command(
 
     good = all(check.passed for check in checks)
     if as_json:
-        _print_json(
+        print_json(
             {
                 "name": bundle.name,
                 "folder": str(bundle.folder),
@@ -249,7 +244,7 @@ def convert_models_command(
         else:
             converted = convert_in_place(bundle, selected, on_role=show)
     if as_json:
-        _print_json([{"role": item.role, "path": str(item.path), "copied": item.copied} for item in converted])
+        print_json([{"role": item.role, "path": str(item.path), "copied": item.copied} for item in converted])
     elif converted:
         for item in converted:
             console.print(f"{item.path}{' (copied)' if item.copied else ''}", soft_wrap=True)

@@ -73,6 +73,11 @@ Limit = Annotated[int | None, typer.Option("--limit", min=1, metavar="N", help="
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document instead of text.")]
 
 
+def print_json(content: object) -> None:
+    """Print plain values as one JSON document."""
+    typer.echo(json.dumps(content, indent=2))
+
+
 def merge_options(
     kind: type[T],
     *,
@@ -141,6 +146,6 @@ def options_command(
     kind = getattr(import_module(module), name)
     resolved = merge_options(kind, config=config, settings=settings)
     if schema:
-        typer.echo(json.dumps({**TypeAdapter(kind).json_schema(), "default": config_to_dict(resolved)}, indent=2))
+        print_json({**TypeAdapter(kind).json_schema(), "default": config_to_dict(resolved)})
     else:
         typer.echo(dump_config(resolved), nl=False)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import posixpath
 import sys
@@ -14,7 +13,7 @@ import typer
 
 from joyvasa.errors import InputError
 from pipelines.cli import ROWS_FAILED
-from pipelines.cli.options import AsJson
+from pipelines.cli.options import AsJson, print_json
 from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -215,7 +214,7 @@ def _print_summary(
         if unused := usage.entries - usage.used:
             notes.append(f"{media.source}: {unused:,} of {usage.entries:,} {NOUNS[media.kind]}s are in no pair")
     if as_json:
-        typer.echo(json.dumps({"output": output, **asdict(summary), "notes": notes, "problems": problems}, indent=2))
+        print_json({"output": output, **asdict(summary), "notes": notes, "problems": problems})
         return
     portraits, recordings = _describe_usage("portrait", summary.images), _describe_usage("recording", summary.audio)
     typer.echo(f"{output}: {summary.pairs:,} pairs of {portraits} and {recordings}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 import time
 from dataclasses import asdict
@@ -26,6 +25,7 @@ from pipelines.cli.options import (
     Settings,
     Where,
     merge_options,
+    print_json,
 )
 from pipelines.cli.progress import ProgressDisplay, describe_estimate, run_progress
 
@@ -142,7 +142,7 @@ def status_command(run: Run, watch: Watch = False, as_json: AsJson = False) -> N
         _watch_run(run)
     values: dict[str, Any] = {**(train.read_training_status(run) if is_training else _read_run_status(run))}
     if as_json:
-        typer.echo(json.dumps({"run": run, **values}, indent=2))
+        print_json({"run": run, **values})
         return
     if estimate := values.pop("estimate", None):
         values |= describe_estimate(estimate)
@@ -201,7 +201,7 @@ def print_run_result(result: RunResult, *, as_json: bool = False) -> None:
 
     counts = result.counts
     if as_json:
-        typer.echo(json.dumps({"run": result.folder, "statuses": counts.statuses, **result.statistics}, indent=2))
+        print_json({"run": result.folder, "statuses": counts.statuses, **result.statistics})
     else:
         statuses = ", ".join(f"{counts.statuses.get(name, 0):,} {name}" for name in STATUSES)
         end = "finished already" if result.already_finished else f"{result.statistics['elapsed_s']:.1f} s"
@@ -234,7 +234,7 @@ def _print_dry_run(
             on_rows=lambda rows: progress.update("rows checked", rows),
         )
     if as_json:
-        typer.echo(json.dumps(checked.as_dict(), indent=2))
+        print_json(checked.as_dict())
     else:
         _print_plan(checked)
     if checked.summary.scan.bad_rows:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, TypeVar
 
 import typer
 
-from pipelines.cli.options import AsJson
+from pipelines.cli.options import AsJson, print_json
 from pipelines.cli.progress import ProgressDisplay
 
 if TYPE_CHECKING:
@@ -114,7 +113,7 @@ def select_command(
             )
     if as_json:
         names = dict(zip(("selection", "rejected"), files, strict=False))
-        typer.echo(json.dumps({**selection.as_dict(), "files": names}, indent=2))
+        print_json({**selection.as_dict(), "files": names})
     for file in () if as_json else files:
         typer.echo(file)
 
