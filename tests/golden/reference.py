@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 
+from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks.cpu import accelerate
 from tests.golden import recipe
 
@@ -118,3 +119,10 @@ def landmarks_of(section: Section, count: int, occurrence: int = 0) -> np.ndarra
     lmk = [value for name, value in section.input_list if name == f"lmk{count}"][occurrence]
     shift = [value for name, value in section.input_list if name == f"lmk{count}_shift"][occurrence]
     return (lmk.numpy() * np.array([1, 1.15], dtype=np.float32) + shift).astype(np.float32)
+
+
+def read_motion(section: Section) -> MotionSequence:
+    """Return the motion in the inputs of a section."""
+    pitch, yaw, roll = section.input("m_angles").split(1, dim=1)
+    expression, scale, translation = (section.input(f"m_{name}") for name in ("exp", "scale", "t"))
+    return MotionSequence(expression=expression, scale=scale, translation=translation, pitch=pitch, yaw=yaw, roll=roll)

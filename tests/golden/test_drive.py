@@ -5,9 +5,8 @@ import torch
 
 from joyvasa.motion.driving import DrivingConfig, PortraitDriver
 from joyvasa.motion.keypoints import KeypointInfo, stitch_keypoints
-from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks import build
-from tests.golden.reference import Section, fill
+from tests.golden.reference import Section, fill, read_motion
 
 
 @pytest.fixture(scope="module")
@@ -29,16 +28,7 @@ def source(section):
 
 @pytest.fixture(scope="module")
 def motion(section):
-    pitch, yaw, roll = section.input("m_angles").split(1, dim=1)
-    return MotionSequence(
-        expression=section.input("m_exp"),
-        scale=section.input("m_scale"),
-        translation=section.input("m_t"),
-        pitch=pitch,
-        yaw=yaw,
-        roll=roll,
-        frames_per_second=25.0,
-    )
+    return read_motion(section)
 
 
 @pytest.fixture(scope="module")

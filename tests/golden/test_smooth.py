@@ -3,9 +3,8 @@
 import pytest
 import torch
 
-from joyvasa.motion.sequence import MotionSequence
 from joyvasa.motion.smoothing import SmoothingConfig, kalman_smooth, smooth_motion
-from tests.golden.reference import Section
+from tests.golden.reference import Section, read_motion
 from tests.motions import motion_to_arrays
 
 TOLERANCE = 1e-5
@@ -18,16 +17,8 @@ def section():
 
 @pytest.mark.parametrize("method", ["ema", "median", "mean"])
 def test_smoothed_motion_matches(section, method):
-    pitch, yaw, roll = section.input("m_angles").split(1, dim=1)
-    motion = MotionSequence(
-        expression=section.input("m_exp"),
-        scale=section.input("m_scale"),
-        translation=section.input("m_t"),
-        pitch=pitch,
-        yaw=yaw,
-        roll=roll,
-    )
-    for key, array in motion_to_arrays(smooth_motion(motion, SmoothingConfig(method))).items():
+    smoothed = smooth_motion(read_motion(section), SmoothingConfig(method))
+    for key, array in motion_to_arrays(smoothed).items():
         if key != "fps":
             section.check(f"{method}_{key}", array, TOLERANCE)
 

@@ -26,7 +26,9 @@ from pipelines.engine.interrupts import RunInterrupted, RunStopped
 from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
 from stages.failures import classify_exception, map_batch
+from tests.pipelines.engine import toy_stages
 from tests.pipelines.engine.toy_stages import (
+    QUICK,
     BrokenSetup,
     Draw,
     Nothing,
@@ -36,27 +38,12 @@ from tests.pipelines.engine.toy_stages import (
     diamond,
     read_notes,
     records,
+    single_stage,
 )
-
-QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
 
 
 def finish(pipeline, rows, config=QUICK, executor=None, on_event=None):
-    """Run all records and return them by id; fail if one is finished twice."""
-    finished = {}
-
-    def on_finished(record):
-        assert record.record.id not in finished
-        finished[record.record.id] = record
-
-    statistics = run_pipeline(
-        pipeline, rows, on_finished, executor=executor or LocalExecutor(), config=config, on_event=on_event
-    )
-    return finished, statistics
-
-
-def single_stage(stage, **options):
-    return Pipeline((StageSpec(name="only", stage=stage, **options),))
+    return toy_stages.finish(pipeline, rows, executor or LocalExecutor(), config, on_event)
 
 
 def values(finished):

@@ -15,9 +15,13 @@ import numpy as np
 
 from joyvasa.errors import InputError
 from manifests.record import Record
+from pipelines.engine.config import EngineConfig
 from pipelines.engine.graph import Pipeline, StageSpec
+from pipelines.engine.loop import run_pipeline
 from stages.base import Failed, FailureKind, Item, Ok, Outcome, Stage
 from stages.failures import classify_exception
+
+QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
 
 
 class Nothing(Stage):
@@ -215,6 +219,21 @@ def wait(seconds: float) -> None:
 def records(n: int, *, image: dict[int, str] | None = None, trouble: dict[int, str] | None = None) -> list[Record]:
     """Return records r0, r1, ...; `image` by number of the record, and in `motion` the failure to cause."""
     return [Record(id=f"r{i}", image=(image or {}).get(i), motion=(trouble or {}).get(i), seed=i) for i in range(n)]
+
+
+def finish(pipeline, rows, executor, config=QUICK, on_event=None):
+    """Run all records and return them by id, with the statistics; fail if one is finished twice."""
+    finished = {}
+
+    def on_finished(record):
+        assert record.record.id not in finished
+        finished[record.record.id] = record
+
+    return finished, run_pipeline(pipeline, rows, on_finished, executor=executor, config=config, on_event=on_event)
+
+
+def single_stage(stage, **options):
+    return Pipeline((StageSpec(name="only", stage=stage, **options),))
 
 
 def diamond(stage: type[Stage] | None = None, **options: object) -> Pipeline:

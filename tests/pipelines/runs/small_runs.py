@@ -1,16 +1,23 @@
 """Configurations of small runs, their manifests and their outcomes."""
 
+import contextlib
 import csv
+from collections.abc import Iterator
 from pathlib import Path
 
 import cv2
 import numpy as np
+import pytest
 
 from joyvasa.config import load_config
 from joyvasa.motion.file import load_motion
+from manifests.record import Record
 from manifests.run.folder import RunFolder
+from manifests.run.outcome import RecordOutcome
 from manifests.storage import open_storage
+from pipelines.engine.interrupts import RunInterrupted
 from pipelines.runs.config import RunConfig
+from pipelines.runs.shard_writer import ShardWriter
 from tests.media import EXAMPLES, ffmpeg
 
 COLUMNS = ("record_id", "image", "audio", "motion", "mode", "seed", "note")
@@ -29,6 +36,23 @@ def make_config(*settings: str) -> RunConfig:
     defaults = [*SMALL, "executor=local", "shard_size=3"]
     defaults += ["metrics=none"]  # tested in tests/pipelines/runs/test_evaluate.py and tests/stages/test_score.py
     return load_config(RunConfig, settings=[*defaults, *settings])
+
+
+@contextlib.contextmanager
+def interrupted_after(n_records: int) -> Iterator[list[RecordOutcome]]:
+    """Interrupt a run after a number of outcomes, which are yielded as they are recorded."""
+    record_outcome, outcomes = ShardWriter.record_outcome, []
+
+    def interrupt(writer: ShardWriter, record: Record, outcome: RecordOutcome) -> None:
+        record_outcome(writer, record, outcome)
+        outcomes.append(outcome)
+        if len(outcomes) == n_records:
+            raise RunInterrupted("interrupted", "by the test")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(ShardWriter, "record_outcome", interrupt)
+        with pytest.raises(RunInterrupted):
+            yield outcomes
 
 
 def write_manifest(path: Path, rows: list[dict]) -> Path:

@@ -17,15 +17,14 @@ from manifests.problems import ManifestError
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.cli.main import app
-from pipelines.engine.interrupts import RunInterrupted
 from pipelines.runs.config import RunConfig
 from pipelines.runs.evaluate import evaluate_videos
 from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
-from pipelines.runs.shard_writer import ShardWriter
 from tests.joyvasa.metrics.clips import moving_noise
 from tests.media import EXAMPLES, write_tone, write_video
 from tests.pipelines.runs.evaluating import generate_run, make_config, write_video_manifest
+from tests.pipelines.runs.small_runs import interrupted_after, read_rows
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -33,12 +32,6 @@ def no_weights(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JOYVASA_MODELS", str(tmp_path_factory.mktemp("models")))
         yield
-
-
-def read_rows(run: Path) -> dict[str, dict]:
-    return {
-        row["record_id"]: row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()
-    }
 
 
 def read_numbers(run: Path) -> dict[str, dict]:
@@ -129,20 +122,10 @@ def test_a_run_killed_while_scoring_is_resumed_to_the_same_rows(videos, tmp_path
     assert all(row["metric_head_speed"] > 0 for row in expected.values())
 
 
-def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, scored_run, tmp_path, monkeypatch):
-    record_outcome, calls = ShardWriter.record_outcome, []
-
-    def interrupt_after_one(*arguments):
-        record_outcome(*arguments)
-        calls.append(arguments)
-        if len(calls) == 1:
-            raise RunInterrupted("interrupted", "by the test")
-
+def test_an_interrupted_evaluation_is_resumed_to_the_same_rows(videos, scored_run, tmp_path):
     run = tmp_path / "run"
-    with monkeypatch.context() as patch:
-        patch.setattr(ShardWriter, "record_outcome", interrupt_after_one)
-        with pytest.raises(RunInterrupted):
-            evaluate_videos(videos, run, "Hallo", make_config())
+    with interrupted_after(1):
+        evaluate_videos(videos, run, "Hallo", make_config())
     folder = RunFolder(open_storage(run))
     assert folder.count_records(folder.read_manifest()).statuses == {"ok": 1}
     assert resume_run(run).all_ok

@@ -32,7 +32,7 @@ from pipelines.runs.generate import generate_videos
 from pipelines.runs.resume import resume_run
 from pipelines.runs.shard_writer import ShardWriter
 from tests.media import DATA, EXAMPLES, read_frames, write_tone
-from tests.pipelines.runs.small_runs import make_config, read_motions, read_rows, write_manifest
+from tests.pipelines.runs.small_runs import interrupted_after, make_config, read_motions, read_rows, write_manifest
 
 
 @pytest.fixture(scope="module")
@@ -154,22 +154,13 @@ def test_a_bad_record_fails_alone_and_can_be_retried(inputs, tmp_path):
     assert (tmp_path / "run" / outcomes["good"]["video"]).stat().st_mtime_ns == before
 
 
-def test_an_interrupted_run_is_resumed_and_loses_nothing(manifest, finished, tmp_path, monkeypatch):
+def test_an_interrupted_run_is_resumed_and_loses_nothing(manifest, finished, tmp_path):
     run = tmp_path / "run"
-    record_outcome, calls = ShardWriter.record_outcome, []
-
-    def interrupt_after_two(*arguments):
-        record_outcome(*arguments)
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise RunInterrupted("interrupted", "by the test")
-
-    monkeypatch.setattr(ShardWriter, "record_outcome", interrupt_after_two)
-    with pytest.raises(RunInterrupted):
+    with interrupted_after(2) as outcomes:
         generate_videos(manifest, run, make_config("save_motion=true", "stages.render.batch_size=1"))
     counts = RunFolder(open_storage(run)).count_records(RunFolder(open_storage(run)).read_manifest())
     assert counts.statuses == {"ok": 2}
-    written = {run / outcome[2].video: (run / outcome[2].video).stat().st_mtime_ns for outcome in calls}
+    written = {run / outcome.video: (run / outcome.video).stat().st_mtime_ns for outcome in outcomes}
     assert resume_run(run).all_ok
     assert all(path.stat().st_mtime_ns == changed for path, changed in written.items())
     expected = read_motions(finished)
@@ -307,22 +298,12 @@ def test_bad_stage_options_are_refused_before_anything_is_written(manifest, tmp_
     assert not (tmp_path / "run").exists()
 
 
-def test_failed_records_of_an_unfinished_shard_are_retried(inputs, tmp_path, monkeypatch):
+def test_failed_records_of_an_unfinished_shard_are_retried(inputs, tmp_path):
     names = ("appears.jpg", "a.jpg", "b.jpg")
     rows = [{"record_id": name, "image": name, "audio": "short.wav"} for name in names]
     path = write_manifest(inputs / "unfinished.csv", rows)
-    record_outcome, calls = ShardWriter.record_outcome, []
-
-    def interrupt_after_two(*arguments):
-        record_outcome(*arguments)
-        calls.append(arguments)
-        if len(calls) == 2:
-            raise RunInterrupted("interrupted", "by the test")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(ShardWriter, "record_outcome", interrupt_after_two)
-        with pytest.raises(RunInterrupted):
-            generate_videos(path, tmp_path / "run", make_config("stages.render.batch_size=1"))
+    with interrupted_after(2):
+        generate_videos(path, tmp_path / "run", make_config("stages.render.batch_size=1"))
     folder = RunFolder(open_storage(tmp_path / "run"))
     assert folder.count_records(folder.read_manifest()).statuses == {"failed": 1, "ok": 1}
     (inputs / "appears.jpg").write_bytes((inputs / "a.jpg").read_bytes())

@@ -8,19 +8,7 @@ from joyvasa.sample.training.eyes import MAX_GROWTH, REACH, EnlargedEyes, blank_
 from joyvasa.sample.training.face_mesh import LEFT_EYE, RIGHT_EYE
 from joyvasa.sample.training.head import Head
 from joyvasa.sample.training.mesh_points import load_mesh_points
-from joyvasa.sample.training.training_media import EYES_APART, EYES_AT, SIZE
-from tests.media import DATA
-
-
-@pytest.fixture
-def mean():
-    with np.load(DATA / "head.npz") as arrays:
-        return arrays["mean"].astype(np.float64)
-
-
-@pytest.fixture
-def mesh(mean):
-    return mean * EYES_APART * SIZE + np.array([*(np.array(EYES_AT) * SIZE), 0])
+from joyvasa.sample.training.training_media import SIZE
 
 
 def spot(center):

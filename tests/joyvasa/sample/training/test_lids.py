@@ -6,19 +6,12 @@ import pytest
 from joyvasa.sample.networks.points import LEFT_LIDS, RIGHT_LIDS
 from joyvasa.sample.training.head import LID_OPENING, Expression, Head
 from joyvasa.sample.training.mesh_points import load_mesh_points
-from joyvasa.sample.training.training_media import EYES_APART, EYES_AT, SIZE
-from tests.media import DATA
+from joyvasa.sample.training.training_media import SIZE
 
 
 @pytest.fixture
-def mean():
-    with np.load(DATA / "head.npz") as arrays:
-        return arrays["mean"].astype(np.float64)
-
-
-@pytest.fixture
-def head(mean):
-    return Head(mean * EYES_APART * SIZE + np.array([*(np.array(EYES_AT) * SIZE), 0]), mean, SIZE)
+def head(mesh, mean):
+    return Head(mesh, mean, SIZE)
 
 
 def test_shut_lids_are_a_slit_and_never_the_same_points(head):

@@ -10,23 +10,15 @@ from joyvasa.sample.training.lashes import draw_lashes
 from joyvasa.sample.training.mesh_points import load_mesh_points
 from joyvasa.sample.training.pairs import PairSampler, TrainingPair, mirror_pair, rotation_matrix, to_keypoint_units
 from joyvasa.sample.training.scene_rendering import render_scene
-from joyvasa.sample.training.training_media import EYES_APART, EYES_AT, SIZE, TrainingPortrait, is_held_out
+from joyvasa.sample.training.training_media import SIZE, TrainingPortrait, is_held_out
 from joyvasa.sample.training.visemes import TimedViseme, mouth_curves
-from tests.media import DATA
 
 RATE = 16_000
 
 
-@pytest.fixture(scope="module")
-def mean():
-    with np.load(DATA / "head.npz") as arrays:
-        return arrays["mean"].astype(np.float64)
-
-
 @pytest.fixture
-def head(mean):
+def head(mesh, mean):
     """Head whose face is in the center of a crop."""
-    mesh = mean * EYES_APART * SIZE + np.array([*(np.array(EYES_AT) * SIZE), 0])
     return Head(mesh, mean, SIZE)
 
 

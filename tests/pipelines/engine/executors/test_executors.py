@@ -22,8 +22,8 @@ from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
 from pipelines.engine.interrupts import RunStopped
-from pipelines.engine.loop import run_pipeline
 from stages.base import Ok, Stage
+from tests.pipelines.engine import toy_stages
 from tests.pipelines.engine.toy_stages import (
     Big,
     BrokenSetup,
@@ -38,7 +38,6 @@ from tests.pipelines.engine.toy_stages import (
 )
 
 ROOT = Path(__file__).parents[4]
-QUICK = EngineConfig(io_backoff_s=0.01, verdict_s=0.1)
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -48,21 +47,12 @@ def cluster():
     ray.shutdown()
 
 
-def finish(pipeline, rows, executor=None, config=QUICK, on_event=None):
-    finished = {}
-
-    def on_finished(record):
-        assert record.record.id not in finished
-        finished[record.record.id] = record
-
-    statistics = run_pipeline(
-        pipeline, rows, on_finished, executor=executor or RayExecutor(), config=config, on_event=on_event
-    )
-    return finished, statistics
+def finish(pipeline, rows, executor=None, **options):
+    return toy_stages.finish(pipeline, rows, executor or RayExecutor(), **options)
 
 
 def single_stage(stage, **options):
-    return Pipeline((StageSpec(name="only", stage=stage, num_cpus=0.1, **options),))
+    return toy_stages.single_stage(stage, num_cpus=0.1, **options)
 
 
 @pytest.mark.parametrize(
