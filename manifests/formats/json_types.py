@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
-import math
 from typing import Any
 
 import pyarrow as pa
 
+from joyvasa.runtime.json_text import format_json
 from manifests.problems import ManifestError
 from manifests.schema import MAX_COLUMNS
 
@@ -67,26 +66,10 @@ class JsonTypes:
 def build_json_array(values: list[Any], field: pa.Field) -> pa.Array:
     """Convert JSON values to a column of `JsonTypes.schema`."""
     if field.metadata == JSON_TEXT:
-        values = [None if value is None else _encode(value) for value in values]
+        values = [None if value is None else format_json(value, sort_keys=True) for value in values]
     elif field.type == pa.string():
         values = [None if value is None else value.encode(errors="replace").decode() for value in values]
     return pa.array(values, field.type)
-
-
-def _encode(value: object) -> str:
-    try:
-        return json.dumps(value, sort_keys=True, allow_nan=False)
-    except ValueError:  # JSON has neither NaN nor infinity
-        return json.dumps(replace_infinite(value), sort_keys=True)
-
-
-def replace_infinite(value: Any) -> Any:
-    """Return a JSON value in which NaN and infinite numbers are text."""
-    if isinstance(value, float) and not math.isfinite(value):
-        return json.dumps(value)
-    if isinstance(value, list):
-        return [replace_infinite(entry) for entry in value]
-    return {name: replace_infinite(entry) for name, entry in value.items()} if isinstance(value, dict) else value
 
 
 def _kind(value: object) -> str:

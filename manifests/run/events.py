@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import json
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -13,6 +12,7 @@ from io import FileIO
 from pathlib import Path
 from typing import Any
 
+from joyvasa.runtime.json_text import format_json
 from joyvasa.runtime.parsing import parse_json
 from manifests.problems import ManifestError
 from manifests.storage import LocalStorage, Storage, unwritable_error
@@ -53,7 +53,7 @@ class EventLog:
     def write(self, event: str, **values: Any) -> None:
         """Write an event with its time and plain values; raises ManifestError `output_unwritable`."""
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
-        line = json.dumps({"time": now, "event": event, **values}, ensure_ascii=False) + "\n"
+        line = format_json({"time": now, "event": event, **values}, ensure_ascii=False) + "\n"
         if self._file:
             _append(self._file, line.encode())
             return

@@ -11,7 +11,7 @@ import pyarrow.compute
 import pyarrow.types as is_type
 
 from joyvasa.runtime.arrow_text import decode_text, format_values
-from manifests.formats.json_types import replace_infinite
+from joyvasa.runtime.json_text import replace_infinite
 from manifests.formats.plain_types import plain_batch
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from joyvasa.bundles.requirements import require_models
 from joyvasa.config import config_to_dict
 from joyvasa.runtime.device import choose_device
 from joyvasa.runtime.files import atomic_write
+from joyvasa.runtime.json_text import format_json
 from pipelines.bench.chain import ChainSection, measure_chain
 from pipelines.bench.config import BenchConfig
 from pipelines.bench.encoding import EncodingFigure, measure_encoding
@@ -48,7 +48,7 @@ class Document:
 
     def write(self, path: Path) -> None:
         """Write the document as JSON."""
-        content = json.dumps(self.as_dict(), indent=2, allow_nan=False) + "\n"
+        content = format_json(self.as_dict(), indent=2) + "\n"
         atomic_write(path, content.encode())
 
 

@@ -16,6 +16,7 @@ from typing import Annotated, TypeVar, get_type_hints
 import typer
 
 from joyvasa.errors import InputError
+from joyvasa.runtime.json_text import format_json
 
 T = TypeVar("T")
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]+:/")  # two slashes of an address are one in a path
@@ -74,8 +75,8 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document in
 
 
 def print_json(content: object) -> None:
-    """Print plain values as one JSON document."""
-    typer.echo(json.dumps(content, indent=2))
+    """Print plain values as one JSON document; numbers that JSON does not have become text."""
+    typer.echo(format_json(content, indent=2))
 
 
 def merge_options(

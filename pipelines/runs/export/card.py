@@ -30,17 +30,13 @@ MACHINE_OPTIONS = ("executor", "ray", "engine", "stages")  # options of a run th
 SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 SIZES += ((10_000_000, "1M<n<10M"), (100_000_000, "10M<n<100M"))
 _ACTIVE = re.compile(r"[\\|`<>\[\]*&]")  # characters with a meaning in Markdown or HTML
+JSON_NOTE = (
+    "A column with nulls, NaN or infinite numbers is text, because JSON readers infer one type per column; a null is "
+    "an empty text, and `null_columns` lists the null columns of a row as JSON text. Lists are JSON text."
+)
 COLUMN_NOTES = {
-    "webdataset": (
-        "A sample is `NAME.mp4` and `NAME.json` with these keys{caption}. In a column with nulls, a null is NaN among "
-        "numbers and an empty text among texts; the key `null_columns` lists the null columns of a row as JSON text. "
-        "Lists are JSON text."
-    ),
-    "folder": (
-        "`metadata.jsonl` has `file_name` and these columns{caption}. In a column with nulls, a null is NaN among "
-        "numbers and an empty text among texts; `null_columns` lists the null columns of a row as JSON text. Lists are "
-        "JSON text."
-    ),
+    "webdataset": "A sample is `NAME.mp4` and `NAME.json` with these keys{caption}. " + JSON_NOTE,
+    "folder": "`metadata.jsonl` has `file_name` and these columns{caption}. " + JSON_NOTE,
     "parquet": "`video` is the video; nulls are nulls.",
     "parquet, files": "`metadata.parquet` has `file_name` and these columns{caption}; nulls are nulls.",
 }

@@ -19,7 +19,7 @@ HEADER = f"{STATE}/export.json"
 CHECKSUMS = "checksums.sha256"  # written last: without it, the data set is incomplete
 INPUTS = "inputs"  # folder of portraits and recordings that are files of their own
 MAX_NAME_BYTES = 255  # of file systems
-LAYOUT = 1  # version of the layout of exported data sets
+LAYOUT = 2  # version of the layout of exported data sets
 
 
 @dataclass(frozen=True)

@@ -52,16 +52,16 @@ class Moments:
 
 @dataclass
 class ColumnStats:
-    """Nulls and range of a column, which decide how JSON holds it."""
+    """Values of a column that decide how JSON holds it."""
 
     rows: int = 0
     nulls: int = 0
-    largest: int = 0  # largest absolute value of a column of whole numbers
+    infinite: int = 0  # numbers that are infinite or NaN
 
     @property
-    def mixed(self) -> bool:
-        """Whether some values are null and others are not."""
-        return 0 < self.nulls < self.rows
+    def as_text(self) -> bool:
+        """Whether JSON has no values of one type for all rows: some are null and others are not, or not finite."""
+        return 0 < self.nulls < self.rows or self.infinite > 0
 
 
 @dataclass
@@ -119,10 +119,10 @@ class DatasetStatistics:
         stats, kind = self.columns[name], column.type
         stats.rows += len(column)
         stats.nulls += column.null_count
-        if is_type.is_integer(kind) and column.null_count < len(column):
-            bounds = pc.min_max(column).as_py()
-            stats.largest = max(stats.largest, abs(bounds["min"]), abs(bounds["max"]))
-        if is_type.is_floating(kind) and name.startswith(METRIC_COLUMN_PREFIX) and name != METRIC_REASONS:
+        if not is_type.is_floating(kind):
+            return
+        stats.infinite += pc.sum(pc.invert(pc.is_finite(column))).as_py() or 0
+        if name.startswith(METRIC_COLUMN_PREFIX) and name != METRIC_REASONS:
             values = column.drop_null().to_numpy().astype(np.float64)
             moments = self.metrics.setdefault(name.removeprefix(METRIC_COLUMN_PREFIX), Moments())
             moments.add(values[np.abs(values) < MAX_METRIC])

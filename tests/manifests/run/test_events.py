@@ -44,3 +44,9 @@ def test_a_full_disk_gives_one_sentence_and_hides_no_other_error(tmp_path):
     log.__exit__(ZeroDivisionError)
     with pytest.raises(ManifestError, match="output_unwritable"):
         log.__exit__(None)
+
+
+def test_numbers_that_json_does_not_have_are_text(storage):
+    with EventLog(storage) as log:
+        log.write("one", rate=float("nan"), more={"rest_s": float("inf")})
+    assert [(event["rate"], event["more"]) for event in read_events(storage)] == [("NaN", {"rest_s": "Infinity"})]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from joyvasa.errors import InputError
+from joyvasa.runtime.json_text import format_json
 from pipelines.runs.export.formats.json_values import JsonColumns
 from pipelines.runs.export.formats.writer import FormatWriter
 from pipelines.runs.export.markers import INPUTS, WrittenFile
@@ -105,7 +105,7 @@ class FolderWriter(FormatWriter):
         with path.open("wb") as file:
             for table in self._iterate_tables(shards):
                 for row in rows.convert(table):
-                    file.write(json.dumps(row, ensure_ascii=False).encode() + b"\n")
+                    file.write(format_json(row, ensure_ascii=False).encode() + b"\n")
 
     def _iterate_tables(self, shards: Sequence[PlannedShard]) -> Iterator[pa.Table]:
         """Yield the rows of shards with the names of their files; those of inputs are relative to the data set."""

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import io
-import json
 import tarfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from joyvasa.runtime.json_text import format_json
 from pipelines.runs.export.formats.json_values import JsonColumns
 from pipelines.runs.export.formats.writer import FormatWriter
 from pipelines.runs.export.markers import WrittenFile
@@ -39,7 +39,7 @@ class TarWriter(FormatWriter):
                 rows, captions = self._json.convert(table), self.get_captions(table)
                 for record, row, caption in zip(records, rows, captions, strict=True):
                     _add_media(tar, f"{record.name}.mp4", record.video)
-                    _add(tar, f"{record.name}.json", json.dumps(row, ensure_ascii=False).encode())
+                    _add(tar, f"{record.name}.json", format_json(row, ensure_ascii=False).encode())
                     if caption is not None:
                         _add(tar, f"{record.name}.txt", caption.encode())
 

@@ -152,7 +152,7 @@ def test_json_has_the_same_keys_and_types_in_every_row(selection, tmp_path):
             rows += [json.load(tar.extractfile(name)) for name in tar.getnames() if name.endswith(".json")]
     assert len({tuple((name, type(value)) for name, value in row.items()) for row in rows}) == 1
     late = next(row for row in rows if row["record_id"] == f"r{SYNC_MISSING_ROWS:03d}")
-    assert (late["text"], late["age"], late["big"]) == ("句 7: naïve", 7.0, str(2**53 + 7))
+    assert (late["text"], late["age"], late["big"]) == ("句 7: naïve", "7", str(2**53 + 7))
     assert (late["indoor"], json.loads(late["licenses"])) == ("true", ["MIT"])
     assert json.loads(late["null_columns"])[-1] == "never"
 
