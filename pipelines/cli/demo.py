@@ -35,7 +35,6 @@ Media = Annotated[
 def demo_command(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media = None) -> None:
     """Generate videos for a small manifest and write their report, as a check of the installation."""
     from manifests.run.folder import RunFolder
-    from pipelines.report.report import write_report
     from pipelines.runs.config import RunConfig
     from pipelines.runs.generate import generate_videos
     from pipelines.runs.resume import resume_run
@@ -49,6 +48,8 @@ def demo_command(out: Out = Path("demo"), executor: ExecutorName = "ray", media:
             result = generate_videos(manifest, out, config, on_event=on_event)
 
     typer.echo(f"videos: {out}/shards/00000/videos")
+    from pipelines.report.report import write_report  # a second of imports, after which the first video would start
+
     write_report(str(out))
     typer.echo(f"report: {out}/report/index.html")
     print_run_result(result)

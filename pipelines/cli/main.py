@@ -81,12 +81,15 @@ def main() -> NoReturn:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     signal.signal(signal.SIGTERM, _terminate)  # an exception, so that partial files are removed
+    status: int | str | None = FAILED
     try:
         status = _run_app()
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
-        gc.collect()  # files that the frames of an exception hold open
+        if status:
+            gc.collect()  # files that the frames of an exception hold open
         sweep_scratch()  # what a second Ctrl-C left
+        gc.freeze()  # spares the collection of all that PyTorch has imported, half a second of the interpreter's end
     raise SystemExit(status)
 
 
