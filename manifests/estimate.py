@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from joyvasa.runtime.parsing import parse_yaml, read_limited
+from joyvasa.runtime.validation import explain_validation_error
 from manifests.manifest import Manifest, open_binary
 from manifests.media_files import MediaFileCheck
 from manifests.option_columns import OptionColumns
@@ -18,7 +20,8 @@ from manifests.scan import Scan
 from manifests.speech import Voices
 from manifests.stats import ManifestStats, Probes, StatsCollector, VideoSizes, add_known
 
-UNITS = ("record", "portrait", "recording", "second", "distinct_second", "frame", "window")
+Unit = Literal["record", "portrait", "recording", "second", "distinct_second", "frame", "window"]
+Amount = Annotated[float, Field(strict=True, ge=0, allow_inf_nan=False)]
 NO_PROFILE = "no measured rates, so no GPU hours and no disk space: give --profile FILE|RUN, or --measure"
 
 
@@ -26,9 +29,11 @@ NO_PROFILE = "no measured rates, so no GPU hours and no disk space: give --profi
 class StageRate:
     """Measured cost of one stage."""
 
-    per: str  # one of UNITS
-    seconds: float  # time of one worker per unit
-    gpus: float = 0.0  # GPUs of this worker
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    per: Unit
+    seconds: Amount  # time of one worker per unit
+    gpus: Amount = 0.0  # GPUs of this worker
 
 
 @dataclass(frozen=True)
@@ -50,8 +55,11 @@ class RateProfile:
 
     machine: str
     stages: Mapping[str, StageRate]
-    disk: Mapping[str, float] = field(default_factory=dict)  # bytes per unit
+    disk: Mapping[Unit, Amount] = field(default_factory=dict)  # bytes per unit
     models: str | None = None  # model bundle of the measured run, if known
+
+
+_ADAPTER = TypeAdapter(RateProfile)
 
 
 @dataclass(frozen=True)
@@ -91,26 +99,16 @@ def read_profile(path: str) -> RateProfile:
     with open_binary(path) as file:
         try:
             content = parse_yaml(read_limited(file))
+            if not isinstance(content, Mapping) or not content.get("stages"):
+                raise ValueError("it has no stages; expected `stages: {render: {per: frame, seconds: 0.01, gpus: 1}}`")
+            values = {"stages": content["stages"], "disk": content.get("disk") or {}}
+            return _ADAPTER.validate_python({"machine": str(content.get("machine", "")), **values})
+        except ValidationError as error:
+            reason = explain_validation_error(error, values, root="profile")[0]
         except ValueError as error:
-            raise _invalid(path, f"is not valid YAML ({safe_text(error, 200)})") from None
-    if not isinstance(content, Mapping) or not isinstance(content.get("stages"), Mapping) or not content["stages"]:
-        raise _invalid(path, "has no stages; expected `stages: {render: {per: frame, seconds: 0.01, gpus: 1}}`")
-
-    stages = {}
-    for name, rate in content["stages"].items():
-        if not isinstance(rate, Mapping) or set(rate) - {"per", "seconds", "gpus"}:
-            raise _invalid(path, f"stage {safe_text(name)} is not of the form {{per, seconds, gpus}}")
-        if rate.get("per") not in UNITS:
-            found = safe_text(repr(rate.get("per")))
-            raise _invalid(path, f"stage {safe_text(name)}: per is {found}; expected {', '.join(UNITS)}")
-        amounts = [_amount(path, f"stage {name}: {key}", rate.get(key, default)) for key, default in _AMOUNTS]
-        stages[str(name)] = StageRate(str(rate["per"]), *amounts)
-
-    disk = content.get("disk") or {}
-    if not isinstance(disk, Mapping) or set(disk) - set(UNITS):
-        raise _invalid(path, f"disk is not a mapping of bytes by unit; units are {', '.join(UNITS)}")
-    sizes = {unit: _amount(path, f"disk: {unit}", size) for unit, size in disk.items()}
-    return RateProfile(str(content.get("machine", "")), stages, sizes)
+            reason = str(error)
+    sentence = f"{safe_text(path, 200)}: cannot be read ({safe_text(reason, 200)}): correct it or measure it again"
+    raise ManifestError("profile_invalid", sentence)
 
 
 def estimate_cost(stats: ManifestStats, profile: RateProfile) -> CostEstimate:
@@ -130,19 +128,6 @@ def estimate_cost(stats: ManifestStats, profile: RateProfile) -> CostEstimate:
     gpu_hours = {name: None if hours is None else hours * stages[name].gpus for name, hours in worker_hours.items()}
     sizes = [None if (n := units[unit]) is None else n * size for unit, size in profile.disk.items()]
     return CostEstimate(profile.machine, gpu_hours, worker_hours, add_known(*sizes) if sizes else None)
-
-
-_AMOUNTS = (("seconds", None), ("gpus", 0.0))
-
-
-def _amount(path: str, name: str, value: object) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise _invalid(path, f"{safe_text(name)} is {safe_text(repr(value))}; expected a number that is not negative")
-    return float(value)
-
-
-def _invalid(path: str, reason: str) -> ManifestError:
-    return ManifestError("profile_invalid", f"{safe_text(path, 200)}: {reason}: correct it or measure it again")
 
 
 @dataclass(frozen=True)

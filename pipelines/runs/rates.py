@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from joyvasa.runtime.parsing import parse_json
-from manifests.estimate import RateProfile, StageRate
+from manifests.estimate import RateProfile, StageRate, Unit
 from manifests.manifest import open_binary
 from manifests.problems import ManifestError
 from manifests.run.events import read_events
@@ -122,7 +122,7 @@ def build_profile(parts: Iterable[RunStatistics], *, machine: str, whole_gpu: bo
 
     render = stages.get("render", {})
     has_sizes = render.get("frames") and "video_bytes" in render
-    disk = {"frame": render["video_bytes"] / render["frames"]} if has_sizes else {}
+    disk: dict[Unit, float] = {"frame": render["video_bytes"] / render["frames"]} if has_sizes else {}
     return RateProfile(machine, rates, disk)
 
 
