@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import pyarrow as pa
 from joyvasa.errors import JoyvasaError, suggest_name
 from manifests.problems import ManifestError, ValueFault, safe_text
 from manifests.record import Options, OptionValue, derive_seed
+from manifests.schema import parse_number
 
 ARROW_TYPES = {float: pa.float64(), int: pa.int64(), bool: pa.bool_(), str: pa.string()}
 OPTION_MARK = b"joyvasa.option"  # metadata of a field of a run's manifest whose column sets an option
@@ -82,7 +82,7 @@ class OptionColumns:
             if not isinstance(value, str) or (spec.choices and value not in spec.choices):
                 raise ValueFault("out_of_range", f"expected {' or '.join(spec.choices) or 'text'}")
             return value
-        number = _parse_number(value, whole=spec.kind is int)
+        number = _parse_whole_number(value) if spec.kind is int else parse_number(value)
         if spec.low is not None and spec.high is not None and not spec.low <= number <= spec.high:
             raise ValueFault("out_of_range", f"expected {spec.low:g} to {spec.high:g} {spec.unit}".rstrip())
         return number
@@ -173,18 +173,8 @@ def _parse_truth(value: object) -> bool:
     raise ValueFault("wrong_type", "expected true or false")
 
 
-def _parse_number(value: object, *, whole: bool) -> float | int:
-    kind = "a whole number" if whole else "a number"
-    if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueFault("wrong_type", f"expected {kind}")
-    try:
-        number = float(value)
-    except (ValueError, OverflowError):
-        raise ValueFault("wrong_type", f"expected {kind}") from None
-    if not math.isfinite(number):
-        raise ValueFault("out_of_range", f"expected {kind} that is finite")
-    if not whole:
-        return number
+def _parse_whole_number(value: object) -> int:
+    number = parse_number(value, "a whole number")
     if not number.is_integer() or abs(number) > 2**53:
         raise ValueFault("wrong_type", "expected a whole number")
     return int(number)

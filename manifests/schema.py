@@ -52,15 +52,23 @@ def parse_mode(value: object) -> str:
     return str(value)
 
 
-def parse_cfg_scale(value: object) -> float:
-    """Return a finite number from 0 to 100."""
+def parse_number(value: object, kind: str = "a number") -> float:
+    """Return a finite number; `kind` is what is expected."""
     if isinstance(value, bool) or not isinstance(value, int | float | str):
-        raise ValueFault("wrong_type", "expected a number")
+        raise ValueFault("wrong_type", f"expected {kind}")
     try:
         number = float(value)
     except (ValueError, OverflowError):
-        raise ValueFault("wrong_type", "expected a number such as 2.8") from None
-    if not math.isfinite(number) or not 0 <= number <= MAX_CFG_SCALE:
+        raise ValueFault("wrong_type", f"expected {kind}") from None
+    if not math.isfinite(number):
+        raise ValueFault("out_of_range", f"expected {kind} that is finite")
+    return number
+
+
+def parse_cfg_scale(value: object) -> float:
+    """Return a number from 0 to 100."""
+    number = parse_number(value)
+    if not 0 <= number <= MAX_CFG_SCALE:
         raise ValueFault("out_of_range", f"expected a number from 0 to {MAX_CFG_SCALE:g}")
     return number
 
