@@ -23,7 +23,6 @@ ZIP_MAGIC = b"PK\x03\x04"
 # torch.save before 1.6 starts with a pickle (protocol 2) of the number 0x1950a86a20f9469cfc6c.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 
-MAX_HEADER_BYTES = 100_000_000  # limit of the safetensors format
 
 # Parts of torch's messages about files that need more than the allow-list.
 _UNSAFE = ("GLOBAL", "reduce for", "Can only build", "Can only create")
@@ -158,14 +157,13 @@ def _read_safetensors(path: Path) -> Weights:
 
 def read_source_hash(path: Path) -> str | None:
     """Return the SHA-256 of the published file that a converted file was made from; None if it is not stated."""
+    from safetensors import SafetensorError, safe_open
+
     try:
-        with path.open("rb") as stream:
-            length = int.from_bytes(stream.read(8), "little")
-            header = parse_json(stream.read(length)) if length <= MAX_HEADER_BYTES else {}
-        source = header.get("__metadata__", {}).get("source_sha256")
-    except (OSError, ValueError, AttributeError):
+        with safe_open(path, framework="pt") as file:
+            return (file.metadata() or {}).get("source_sha256")
+    except (SafetensorError, OSError):
         return None
-    return source if isinstance(source, str) else None
 
 
 def _check_state(content: Any, where: str, file_bytes: int) -> dict[str, Tensor]:

@@ -44,16 +44,18 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import yaml
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from joyvasa.errors import InputError, first_line
 from joyvasa.networks.speech_encoder import SAMPLE_RATE
 from joyvasa.runtime.parsing import parse_json, parse_yaml
+from joyvasa.runtime.validation import explain_validation_error
 from joyvasa.training.clips import SPLITS, ClipRecord
 from joyvasa.training.file_store import FileStore
 from joyvasa.training.moments import ExactMoments, merge_moments, moments_from_json, moments_to_json
@@ -61,6 +63,7 @@ from joyvasa.training.moments import ExactMoments, merge_moments, moments_from_j
 FORMAT, VERSION = "joyvasa-dataset", 1
 CARD, INDEX, TEMPLATE, SHARDS = "dataset.yaml", "clips.parquet", "template.safetensors", "motion"
 MAX_CARD_BYTES = 1 << 20
+Count = Annotated[int, Field(strict=True, ge=0)]
 NUMBERS = ("expression", "scale", "translation", "pitch", "yaw", "roll", "eye_ratio", "lip_ratio")
 TEMPLATE_NAMES = {"expression": "exp", "translation": "t", "eye_ratio": "eyes", "lip_ratio": "lip"}
 
@@ -86,13 +89,15 @@ INDEX_SCHEMA = pa.schema(
 class DatasetCard:
     """Content of `dataset.yaml`."""
 
-    frames_per_second: int = 25  # frame rate of the motion
-    keypoints: int = 21  # number of keypoints, K
+    __pydantic_config__ = ConfigDict(extra="forbid")
+
+    frames_per_second: Annotated[int, Field(strict=True, ge=1)] = 25  # frame rate of the motion
+    keypoints: Count = 21  # number of keypoints, K
     # bundle of the motion extractor: `name` and `fingerprint`
     extractor: Mapping[str, str] = field(default_factory=dict)
-    clips: Mapping[str, int] = field(default_factory=dict)  # number of clips, by split
-    frames: Mapping[str, int] = field(default_factory=dict)  # number of frames, by split
-    shards: int = 0  # number of shards
+    clips: Mapping[str, Count] = field(default_factory=dict)  # number of clips, by split
+    frames: Mapping[str, Count] = field(default_factory=dict)  # number of frames, by split
+    shards: Count = 0  # number of shards
     fingerprint: str = ""  # hash of the index and the statistics; identifies the data set
     # additional plain values, such as counts by reason of rejection
     about: Mapping[str, Any] = field(default_factory=dict)
@@ -101,6 +106,9 @@ class DatasetCard:
     def hours(self) -> float:
         """Total length of all clips in hours."""
         return sum(self.frames.values()) / self.frames_per_second / 3600
+
+
+_CARD_ADAPTER = TypeAdapter(DatasetCard)
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,14 +296,9 @@ def read_card(files: FileStore) -> DatasetCard:
         if [content.pop(key, None) for key in ("format", "format_version")] != [FORMAT, VERSION]:
             raise ValueError(f"not {FORMAT} {VERSION}")
         content.pop("hours", None)
-        card = DatasetCard(**content)
-        numbers = [card.frames_per_second, card.keypoints, card.shards, *card.clips.values(), *card.frames.values()]
-        if not all(isinstance(number, int) and number >= 0 for number in numbers) or card.frames_per_second < 1:
-            raise ValueError("counts that are not whole numbers")
-        if not isinstance(card.fingerprint, str) or not all(
-            isinstance(mapping, dict) for mapping in (card.extractor, card.about)
-        ):
-            raise ValueError("fingerprint, extractor or about of another type")
+        card = _CARD_ADAPTER.validate_python(content)
+    except ValidationError as error:
+        raise damaged_dataset_error(where, explain_validation_error(error, content, root="card")[0]) from None
     except (ValueError, TypeError, AttributeError) as error:
         raise damaged_dataset_error(where, error) from None
     if SAMPLE_RATE % card.frames_per_second:
