@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
 
 from joyvasa.bundles.bundle import Bundle
 from joyvasa.bundles.hashes import HashCache
-from joyvasa.bundles.spec import BundleSpec, PublishedFile, Role
+from joyvasa.bundles.spec import BundleSpec, PublishedFile, Role, Switches
+from joyvasa.bundles.weights import read_checkpoint
+from joyvasa.errors import ModelError
 
+SWITCHES = "switches"  # entry of a checkpoint with the switches that it was trained for
 GENERATOR_FOLDER = "JoyVASA/motion_generator"
 _LAYOUT_FOLDERS = (
     GENERATOR_FOLDER,
@@ -100,14 +106,30 @@ def _select_file(folder: Path, name: str, role: Role, cache: HashCache, notes: l
 
     file = candidates[0]
     note = f"{name}: using {file}, which is not a published file, of {', '.join(candidates)}"
-    if role.switches:  # the name says nothing about the conventions: training writes the names of published files, too
-        conventions = ", ".join(f"{switch}={value}" for switch, value in role.switches.items())
-        note += (
-            f"; assuming {conventions}: if it was trained otherwise, run `joyvasa models convert {folder} --out NEW`, "
-            "change the switches in NEW/bundle.yaml and use NEW"
-        )
+    switches = role.switches
+    if switches:  # the name says nothing about the conventions: training writes the names of published files, too
+        stated = _read_stated_switches(folder / file)
+        switches = switches | stated
+        note += f"; {'it states' if stated else 'assuming'} "
+        note += ", ".join(f"{switch}={value}" for switch, value in switches.items())
+        if not stated:
+            note += f": if it was trained otherwise, run `joyvasa models convert {folder} --out NEW`, change the "
+            note += "switches in NEW/bundle.yaml and use NEW"
     notes.append(note)
-    return PublishedFile(version="unpublished", file=file, switches=role.switches)
+    return PublishedFile(version="unpublished", file=file, switches=switches)
+
+
+def _read_stated_switches(path: Path) -> dict[str, Any]:
+    """Return the switches that a checkpoint of `joyvasa bundle --published` states; empty if it states none."""
+    try:
+        content = read_checkpoint(path, mmap=True)
+    except ModelError:  # loading its weights raises it, too
+        return {}
+    stated = content.get(SWITCHES) if isinstance(content, dict) else None
+    try:
+        return Switches.model_validate(stated).model_dump(exclude_unset=True)
+    except ValidationError:
+        return {}
 
 
 def _matches(version: PublishedFile, path: Path, cache: HashCache) -> bool:

@@ -81,8 +81,12 @@ def read_weights(path: Path, file_format: str, entry: str | None = None) -> Weig
     return Weights(_check_state(content, where, path.stat().st_size), where, _simple_arguments(arguments))
 
 
-def read_checkpoint(path: Path) -> Any:
+def read_checkpoint(path: Path, *, mmap: bool = False) -> Any:
     """Load a PyTorch file in the zip or the legacy format, with an allow-list of types.
+
+    Args:
+        path: path of the file.
+        mmap: read tensors only when they are used; the zip format only.
 
     Returns:
         The saved object, with tensors on the CPU.
@@ -102,7 +106,7 @@ def read_checkpoint(path: Path) -> Any:
 
     try:
         with torch.serialization.safe_globals(ALLOWED_GLOBALS):
-            return torch.load(path, map_location="cpu", weights_only=True)
+            return torch.load(path, map_location="cpu", weights_only=True, mmap=mmap)
     # Damaged files may raise any exception inside torch, including MemoryError for bogus sizes.
     except Exception as error:
         reason = _reason(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import pickle
 import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -18,13 +19,14 @@ from joyvasa.bundles import Bundle, open_bundle
 from joyvasa.bundles.bundle import TEMPLATE_ROLE
 from joyvasa.bundles.checkpoints import ARGUMENTS
 from joyvasa.bundles.conversion import check_new_folder, convert_to_folder, model_write_errors
+from joyvasa.bundles.pretrained import SWITCHES
 from joyvasa.bundles.registry import SPEC_NAME
 from joyvasa.bundles.spec import BundleSpec, License, Role, Switches, read_spec
 from joyvasa.config import config_from_dict
 from joyvasa.errors import ModelError
 from joyvasa.motion.sequence import MotionTemplate
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
-from joyvasa.runtime.files import atomic_file, atomic_folder, hash_file
+from joyvasa.runtime.files import atomic_file, atomic_folder, atomic_write, hash_file
 from joyvasa.training.checkpoint import Checkpoints, TrainingProgress, select_prefix
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.file_store import FileStore
@@ -52,6 +54,16 @@ class TrainedGenerator:
         sizes = asdict(self.sizes)
         encoder = {} if self.sizes.compact_encoder else {"audio_model": "hubert"}
         return {name: sizes[name] for name in ARGUMENTS} | encoder
+
+    @property
+    def switches(self) -> dict[str, Any]:
+        """Switches that the network was trained for, see `joyvasa.bundles.spec.Switches`."""
+        return {
+            "positional_encoding": self.sizes.positional_encoding,
+            "audio_normalization": "none",
+            "audio_padding_samples": (0, 0),  # training windows start anywhere in a recording
+            "frames_per_second": self.sizes.fps,
+        }
 
 
 def load_trained_generator(run: FileStore, step: int | None = None) -> TrainedGenerator:
@@ -127,8 +139,14 @@ def write_bundle(trained: TrainedGenerator, out: Path, *, base: str | None = Non
     return open_bundle(out)
 
 
-def write_published_checkpoint(trained: TrainedGenerator, path: Path) -> None:
-    """Write a checkpoint in JoyVASA's published layout (`args`, `model`, `iter`) atomically.
+def write_published_checkpoint(trained: TrainedGenerator, path: Path) -> Path:
+    """Write a checkpoint in JoyVASA's published layout (`args`, `model`, `iter`) and its motion template, atomically.
+
+    The entry `switches` states what the network was trained for. A `pretrained_weights` folder with this checkpoint is
+    read with them; JoyVASA's own program ignores them.
+
+    Returns:
+        Path of the motion template, a pickle with the published names and arrays: `NAME.template.pkl`.
 
     Raises:
         OutputError: `models_not_written`.
@@ -137,12 +155,16 @@ def write_published_checkpoint(trained: TrainedGenerator, path: Path) -> None:
         "args": argparse.Namespace(**trained.arguments),
         "model": dict(trained.state),
         "iter": trained.progress.step,
+        SWITCHES: trained.switches,
     }
     path = path.absolute()
+    template = path.with_suffix(".template.pkl")
     with model_write_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(template, pickle.dumps({name: tensor.numpy() for name, tensor in trained.template.items()}))
         with atomic_file(path) as temporary, temporary.open("wb") as stream:
             torch.save(content, stream)
+    return template
 
 
 def _add_role(folder: Path, role: str, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]) -> None:
@@ -174,19 +196,13 @@ def _with_trained_roles(base: BundleSpec, trained: TrainedGenerator, folder: Pat
     # JSON and back turns tuples into lists, for YAML
     config = json.loads(json.dumps({key: value for key, value in sizes.items() if value != defaults[key]}))
     config.pop("positional_encoding", None)  # stored as a switch
-    switches = base.switches.model_dump() | {
-        "positional_encoding": trained.sizes.positional_encoding,
-        "audio_normalization": "none",
-        "audio_padding_samples": (0, 0),  # training windows start anywhere in a recording
-        "frames_per_second": trained.sizes.fps,
-    }
     return BundleSpec(
         format_version=1,
         name=name,
         description=f"Motion generator trained with joyvasa: step {trained.progress.step} on data set "
         f"{trained.progress.dataset[:12]}",
         licenses={**base.licenses, LICENSE: TERMS},
-        switches=Switches.model_validate(switches),
+        switches=Switches.model_validate(base.switches.model_dump() | trained.switches),
         roles={
             **base.roles,
             GENERATOR_ROLE: role(GENERATOR_ROLE, network="motion_generator", config=config),

@@ -34,7 +34,11 @@ Base = Annotated[
 Step = Annotated[int | None, typer.Option("--step", help="Step of the checkpoint; the best one by default.")]
 Published = Annotated[
     Path | None,
-    typer.Option("--published", help="Also write a checkpoint file in JoyVASA's published layout.", parser=local_path),
+    typer.Option(
+        "--published",
+        help="Also write a checkpoint file in JoyVASA's published layout, and its template.",
+        parser=local_path,
+    ),
 ]
 
 DRY_RUN_STEPS = 10
@@ -94,8 +98,9 @@ def bundle_command(
     other_roles = f", other roles from {base}" if base else "; use --base to add the roles that `animate` needs"
     typer.echo(f"{out}: motion generator of step {trained.progress.step:,}{other_roles}")
     if published:
-        write_published_checkpoint(trained, published)
+        template = write_published_checkpoint(trained, published)
         typer.echo(f"{published}: checkpoint in the published layout")
+        typer.echo(f"{template.name}: its motion template, for JoyVASA/motion_template/motion_template.pkl")
     if bundle.synthetic:
         typer.echo(f"warning: {base} has random weights, for tests only; videos will be meaningless", err=True)
 

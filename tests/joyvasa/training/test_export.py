@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -80,7 +82,24 @@ def test_the_published_layout_is_read_like_a_published_file(run, tmp_path):
     assert all(torch.equal(weights.state[name], value) for name, value in trained.state.items())
     assert weights.arguments["n_prev_motions"] == SIZES["n_prev_motions"]
     assert weights.arguments["diff_schedule"] == "cosine"
-    assert [path.name for path in tmp_path.iterdir()] == ["iter.pt"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["iter.pt", "iter.template.pkl"]
+
+
+@pytest.mark.parametrize("encoding", ["per_token", "constant_row"])
+def test_a_published_checkpoint_is_read_with_the_conventions_of_its_training(run, tmp_path, encoding):
+    trained = load_trained_generator(run)
+    trained = replace(trained, sizes=replace(trained.sizes, positional_encoding=encoding))
+    path = tmp_path / "JoyVASA/motion_generator/iter_0020000.pt"
+    template = write_published_checkpoint(trained, path)
+    (tmp_path / "JoyVASA/motion_template").mkdir()
+    template.rename(tmp_path / "JoyVASA/motion_template/motion_template.pkl")
+    bundle, expected = open_bundle(tmp_path), write_bundle(trained, tmp_path / "bundle")
+    names = ("positional_encoding", "audio_normalization", "audio_padding_samples", "frames_per_second")
+    for name in names:
+        assert getattr(bundle.switches, name) == getattr(expected.switches, name)
+    assert torch.equal(bundle.load_template().expression_mean, expected.load_template().expression_mean)
+    (note,) = (note for note in bundle.notes if note.startswith("motion_generator"))
+    assert f"it states positional_encoding={encoding}" in note
 
 
 def test_a_bundle_based_on_a_bundle_is_identical(run, tmp_path):
