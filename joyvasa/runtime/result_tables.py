@@ -63,6 +63,7 @@ RESULT_FIELDS = (
     pa.field("bundle", pa.string()),
     pa.field("licenses", pa.list_(pa.string())),
 )
+REQUIRED = tuple(entry.name for entry in RESULT_FIELDS if not entry.nullable)  # columns without nulls in every table
 INPUT_FIELDS = (  # values as written in the source manifest
     pa.field("image", pa.string()),
     pa.field("audio", pa.string()),
@@ -168,7 +169,8 @@ def iterate_tables(
         store, paths = _resolve_paths(batch)
         try:
             table = ds.dataset(paths, schema, format="parquet", filesystem=store).to_table(needed)
-        except (OSError, pa.ArrowException) as error:
+            _check_required(table)
+        except (OSError, ValueError, pa.ArrowException) as error:
             if len(batch) == 1:
                 raise _unreadable(batch[0], error) from error
             for file in batch:  # read files one by one to identify the damaged one
@@ -178,6 +180,13 @@ def iterate_tables(
         if filter is not None:  # not given to `to_table`: Arrow ends the process if statistics of a file are damaged
             table = _filter_rows(table, filter)
         yield table if columns is None else table.select([*columns])
+
+
+def _check_required(table: pa.Table) -> None:
+    """Check the columns read of those that every row has; raises ValueError."""
+    for name in {*REQUIRED} & {*table.column_names}:
+        if nulls := table.column(name).null_count:
+            raise ValueError(f"column {name} has {nulls} nulls, expected none")
 
 
 def clear_invalid_amounts(table: pa.Table) -> pa.Table:
@@ -262,8 +271,10 @@ def _check_columns(schema: pa.Schema) -> None:
         if entry.type != kind:
             raise ValueError(f"column {entry.name} is {entry.type}, expected {kind}")
     twice = [name for name, count in Counter(schema.names).items() if count > 1]
-    if twice or not set(read_fact_names(schema)) <= set(schema.names):
-        raise ValueError(f"column {twice[0]} occurs twice" if twice else "columns are missing")
+    if twice:
+        raise ValueError(f"column {twice[0]} occurs twice")
+    if missing := {*REQUIRED, *read_fact_names(schema)} - {*schema.names}:
+        raise ValueError(f"column {min(missing)} is missing")
 
 
 def _resolve_paths(files: Sequence[str]) -> tuple[Any, list[str]]:

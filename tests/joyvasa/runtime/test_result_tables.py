@@ -44,8 +44,10 @@ def run(tmp_path):
 
 
 def table_file(path, table):
-    """Write an outcome table with only these columns."""
+    """Write an outcome table with only these columns and those that every table has."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    for name in {*result_tables.REQUIRED} - {*table.column_names}:
+        table = table.append_column(name, pa.array(["x"] * len(table)))
     pq.write_table(table.replace_schema_metadata({"joyvasa.schema_version": "1"}), path)
     return str(path)
 
@@ -179,6 +181,19 @@ def test_a_table_of_a_newer_version_is_refused(tmp_path):
 def test_tables_with_columns_of_other_types_are_refused(tmp_path, table, sentence):
     with pytest.raises(InputError, match=f"records_unreadable: .*{sentence}"):
         read_schema([table_file(tmp_path / "a.parquet", table)])
+
+
+@pytest.mark.parametrize("name", ["record_id", "status"])
+def test_tables_without_what_every_row_has_are_refused(tmp_path, name):
+    file = table_file(tmp_path / "a.parquet", pa.table({"n": [1, 2]}))
+    pq.write_table(pq.read_table(file).drop_columns([name]), file)
+    with pytest.raises(InputError, match=f"records_unreadable: {file}: cannot be read .column {name} is missing"):
+        read_schema([file])
+    table_file(tmp_path / "a.parquet", pa.table({"n": [1, 2], name: ["x", None]}))
+    other = table_file(tmp_path / "b.parquet", pa.table({"n": [3]}))
+    assert read_table([file, other], columns=["n"]).column("n").to_pylist() == [1, 2, 3]
+    with pytest.raises(InputError, match=f"records_unreadable: {file}: cannot be read .column {name} has 1 nulls"):
+        read_table([other, file])
 
 
 def test_tables_whose_columns_have_no_common_type_are_refused(tmp_path):
