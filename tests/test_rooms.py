@@ -44,6 +44,7 @@ MANIFESTS_MAY_IMPORT = (
     "joyvasa.errors",
     "joyvasa.mode",
     "joyvasa.runtime.files",
+    "joyvasa.runtime.json_text",
     "joyvasa.runtime.validation",
     "joyvasa.runtime.locations",
     "joyvasa.runtime.parsing",
