@@ -34,6 +34,7 @@ from joyvasa.runtime.result_tables import (
 from manifests.problems import ManifestError, safe_text
 from manifests.record import file_stem
 from manifests.run.description import RunDescription
+from manifests.run.events import EVENTS, SEGMENTS
 from manifests.run.lock import RunLock, create_run_lock
 from manifests.run.manifest_file import MANIFEST, RunManifest, ShardRecords
 from manifests.run.outcome import RecordOutcome
@@ -102,6 +103,7 @@ class RunFolder:
 
     RUN = "run.yaml"
     MANIFEST = MANIFEST
+    REPORT = "report"  # folder of the page
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -149,6 +151,35 @@ class RunFolder:
         if self.storage.exists(self.RUN):
             sentence = f"{self.storage.root}: holds a run already: use joyvasa resume, or another folder"
             raise ManifestError("run_exists", sentence)
+
+    def require_free(self, names: Iterable[str] = ()) -> None:
+        """Check that a folder without a run has no files or folders that a run would replace or add to.
+
+        Args:
+            names: names that this kind of run writes besides those of all runs.
+
+        Raises:
+            ManifestError: `output_exists`.
+        """
+        taken = {MANIFEST, EVENTS, SEGMENTS, SHARDS, self.REPORT, *names}.intersection(self.storage.names(""))
+        if taken and not self.storage.exists(self.RUN):
+            location = safe_text(self.storage.location(min(taken)), 200)
+            sentence = f"{location}: exists and is not from a run, which would replace it: use another folder"
+            raise ManifestError("output_exists", sentence)
+
+    def write_source(self, name: str, content: bytes) -> str:
+        """Write a manifest from which a run is created here, and return its location.
+
+        Raises:
+            ManifestError: `output_exists` if there is such a file with other content, or `output_unwritable`.
+        """
+        location = self.storage.location(name)
+        if not self.storage.exists(name):
+            self.storage.write(name, content)
+        elif self.storage.read(name) != content:
+            sentence = f"{safe_text(location, 200)}: exists with other content: remove it, or use another folder"
+            raise ManifestError("output_exists", sentence)
+        return location
 
     def read_description(self) -> RunDescription:
         """Read `run.yaml`; raises ManifestError `run_missing` or `run_unreadable`."""

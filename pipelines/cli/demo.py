@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,7 @@ from pipelines.cli.options import local_path, merge_options
 from pipelines.cli.progress import run_progress
 from pipelines.cli.runs import print_run_result
 
+PAIRS = "pairs.csv"  # manifest of a folder given by --media
 BUNDLE = "sample"  # needs no download
 N_PORTRAITS = 4  # people that are used of a media folder, besides one animal; less than a minute on two cores
 
@@ -35,6 +37,7 @@ Media = Annotated[
 def demo_command(out: Out = Path("demo"), executor: ExecutorName = "ray", media: Media = None) -> None:
     """Generate videos for a small manifest and write their report, as a check of the installation."""
     from manifests.run.folder import RunFolder
+    from manifests.storage import open_storage
     from pipelines.runs.config import RunConfig
     from pipelines.runs.generate import generate_videos
     from pipelines.runs.resume import resume_run
@@ -43,7 +46,8 @@ def demo_command(out: Out = Path("demo"), executor: ExecutorName = "ray", media:
         if (out / RunFolder.RUN).exists():
             result = resume_run(out, on_event=on_event)
         else:
-            manifest = _write_pairs(media, out / "pairs.csv") if media else DEMO
+            folder = RunFolder(open_storage(out))
+            manifest = folder.write_source(PAIRS, _pair_media(media)) if media else DEMO
             config = merge_options(RunConfig, flags={"animation.models": BUNDLE, "executor": executor})
             result = generate_videos(manifest, out, config, on_event=on_event)
 
@@ -55,20 +59,19 @@ def demo_command(out: Out = Path("demo"), executor: ExecutorName = "ray", media:
     print_run_result(result)
 
 
-def _write_pairs(media: Path, path: Path) -> Path:
-    """Write a manifest that pairs the first portraits and the first animal of a folder with its shortest recording."""
+def _pair_media(media: Path) -> bytes:
+    """Return a manifest that pairs the first portraits and the first animal of a folder with its shortest recording."""
     from joyvasa.media.audio import probe_audio
 
     audio = min(_list_files(media / "speech"), key=lambda file: probe_audio(file).n_samples)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.writer(file)
-        writer.writerow(["record_id", "image", "audio", "mode"])
-        animals = _list_files(media / "animals")[:1] if (media / "animals").is_dir() else []
-        for mode, images in (("human", _list_files(media / "portraits")[:N_PORTRAITS]), ("animal", animals)):
-            for image in images:
-                writer.writerow([f"{image.stem}-{audio.stem}", image, audio, mode])
-    return path
+    animals = _list_files(media / "animals")[:1] if (media / "animals").is_dir() else []
+    text = io.StringIO(newline="")
+    writer = csv.writer(text)
+    writer.writerow(["record_id", "image", "audio", "mode"])
+    for mode, images in (("human", _list_files(media / "portraits")[:N_PORTRAITS]), ("animal", animals)):
+        for image in images:
+            writer.writerow([f"{image.stem}-{audio.stem}", image, audio, mode])
+    return text.getvalue().encode()
 
 
 def _list_files(folder: Path) -> list[Path]:

@@ -17,7 +17,6 @@ from pipelines.report.gallery import VideoLinks
 from pipelines.report.metrics import MetricFigures
 from pipelines.report.rows import OutcomeRows
 
-REPORT = "report"  # folder of the page in the run folder
 COLUMNS = ("record_id", "row", "shard", "video", "input_video", "duration_s")
 MAX_SHEETS = 160  # maximum number of contact sheets; the most extreme videos of each metric come first
 LINKED_SCHEMES = ("http", "https")
@@ -69,7 +68,7 @@ def _link_path(location: str, folder: RunFolder) -> str:
         return quote(location, safe=":/?#[]@!$&()*+,;=%~") if urlsplit(location).scheme in LINKED_SCHEMES else ""
     if not isinstance(folder.storage, LocalStorage):
         return ""
-    return quote(os.path.relpath(location, folder.storage.path(REPORT)))
+    return quote(os.path.relpath(location, folder.storage.path(RunFolder.REPORT)))
 
 
 def rank_by_importance(figures: Iterable[MetricFigures]) -> list[int]:

@@ -33,7 +33,6 @@ from pipelines.report.plots import DOTS_BELOW, RUN_COLORS, Plot, draw_distributi
 from pipelines.report.provenance import build_provenance
 from pipelines.report.records import (
     MAX_SHEETS,
-    REPORT,
     build_record_views,
     find_video_links,
     rank_by_importance,
@@ -45,7 +44,7 @@ from pipelines.report.statistics import Bootstrap, compute_histogram, compute_hi
 from pipelines.report.verdict import Verdict, judge_run, load_checks
 
 MAX_COMPARED = len(RUN_COLORS) - 1
-PAGE, CSV, PARQUET = f"{REPORT}/index.html", f"{REPORT}/metrics.csv", f"{REPORT}/metrics.parquet"
+PAGE, CSV, PARQUET = (f"{RunFolder.REPORT}/{name}" for name in ("index.html", "metrics.csv", "metrics.parquet"))
 
 
 @dataclass(frozen=True)

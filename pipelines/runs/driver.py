@@ -21,9 +21,8 @@ from joyvasa.bundles import open_bundle
 from joyvasa.config import config_to_dict
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.mode import Mode
-from joyvasa.runtime.locations import is_same_file
-from manifests.manifest import Manifest, open_manifest, resolve_location
-from manifests.problems import ManifestError, Problem, safe_text
+from manifests.manifest import Manifest, open_manifest
+from manifests.problems import ManifestError, Problem
 from manifests.run.description import ManifestSource, RunDescription, RunKind, require_same_settings
 from manifests.run.events import EventLog
 from manifests.run.folder import RunCounts, RunFolder
@@ -67,10 +66,12 @@ class RunDefinition(ABC):
     Attributes:
         kind: name of the kind in `run.yaml`.
         reads_videos: whether rows contain finished videos; otherwise they contain portraits and sound or motion.
+        files: names of files and folders that this kind of run writes besides those of `RunFolder`.
     """
 
     kind: ClassVar[RunKind]
     reads_videos: ClassVar[bool]
+    files: ClassVar[tuple[str, ...]] = ()
 
     @abstractmethod
     def hash_weights(self, config: RunConfig, modes: Collection[Mode]) -> dict[str, Any]:
@@ -191,16 +192,13 @@ def plan_run(
 
     Raises:
         InputError: `condition_invalid` or `column_unknown` in `where`.
-        ManifestError: bad rows (`manifest_rows`), `output_is_input` if the manifest has the place of the rows of the
-            run, or `run_changed` if the folder contains another run.
+        ManifestError: bad rows (`manifest_rows`), `output_exists` if the folder has other files that the run would
+            replace, or `run_changed` if it contains another run.
         JoyvasaError: missing models, no usable ffmpeg, or invalid options.
     """
     ffmpeg_executable()  # before any work: the workers need it
+    folder.require_free(definition.files)
     source = open_manifest(manifest)
-    rows_file = folder.storage.location(RunFolder.MANIFEST)
-    if any(is_same_file(rows_file, resolve_location(source.folder, file)) for file in source.files):
-        sentence = f"{safe_text(rows_file, 200)}: is the manifest, and the run would replace it: use another folder"
-        raise ManifestError("output_is_input", sentence)
     with _check_rows(source, config, videos=definition.reads_videos) as (rows, manifest_source):
         description = RunDescription(
             configuration=config_to_dict(config),

@@ -12,6 +12,7 @@ from joyvasa.bundles.requirements import require_weights, resolve_detector
 from joyvasa.errors import InputError
 from joyvasa.faces.registry import list_detector_roles
 from joyvasa.mode import Mode
+from joyvasa.training.dataset_files import CARD, INDEX, SHARDS, TEMPLATE
 from manifests.file_tree import build_video_manifest
 from manifests.run.description import ManifestSource, RunKind
 from manifests.run.events import EventLog
@@ -21,7 +22,7 @@ from manifests.storage import open_storage
 from pipelines.engine.events import EventCallback
 from pipelines.engine.graph import Pipeline
 from pipelines.runs.config import RunConfig
-from pipelines.runs.dataset_join import PreparedDataset, join_shards
+from pipelines.runs.dataset_join import README, PreparedDataset, join_shards
 from pipelines.runs.driver import RunDefinition, RunResult, start_run
 from pipelines.runs.resources import SpecBuilder
 from stages.extract_motion import ExtractMotionStage
@@ -35,6 +36,7 @@ class PrepareRun(RunDefinition):
 
     kind: ClassVar[RunKind] = "prepare"
     reads_videos: ClassVar[bool] = True
+    files: ClassVar[tuple[str, ...]] = (README, CARD, INDEX, TEMPLATE, SHARDS)
 
     def hash_weights(self, config: RunConfig, modes: Collection[Mode]) -> dict[str, Any]:
         """Hash the weights of the detector and the motion extractor; refuse animals.
@@ -90,7 +92,8 @@ def prepare_dataset(
     manifest = os.fspath(videos)
     if content := build_video_manifest(manifest):
         if not folder.storage.exists(RunFolder.RUN):
-            folder.storage.write(VIDEOS, content)
+            folder.require_free(PrepareRun.files)
+            folder.write_source(VIDEOS, content)
         elif not folder.storage.exists(VIDEOS):  # a run of another kind, or of other videos
             folder.require_new()
         manifest = folder.storage.location(VIDEOS)

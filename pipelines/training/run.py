@@ -62,7 +62,7 @@ def start_training(
     training_run = TrainingRun(dataset=source.root, workers=workers, config=config.for_workers(workers))
 
     with create_run_lock(storage) as lock:
-        if storage.exists(RUN_FILE) or storage.exists("run.yaml"):
+        if storage.exists(RUN_FILE) or storage.exists("run.yaml") or Checkpoints(storage).steps():
             raise OutputError(
                 "run_exists",
                 f"{storage.root}: already has a run; expected a new folder: continue the run with `joyvasa resume`",

@@ -8,7 +8,7 @@ from joyvasa.media.audio import probe_audio
 from manifests.examples import DEMO, PAIRS
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
-from pipelines.cli.demo import N_PORTRAITS, _write_pairs
+from pipelines.cli.demo import N_PORTRAITS, _pair_media
 from pipelines.cli.main import app
 from tests.media import DATA, write_tone
 
@@ -38,6 +38,15 @@ def test_a_demo_pairs_the_portraits_of_a_folder_with_its_shortest_recording(medi
     assert "1 ok" in repeated.output
 
 
+def test_a_demo_does_not_replace_a_file_of_its_user(media, tmp_path):
+    out = tmp_path / "demo"
+    out.mkdir()
+    (out / "pairs.csv").write_text("mine")
+    arguments = ["demo", "--out", str(out), "--executor", "local", "--media", str(media)]
+    assert "output_exists: " in str(CliRunner().invoke(app, arguments).exception)
+    assert (out / "pairs.csv").read_text() == "mine"
+
+
 def test_a_folder_without_recordings_is_refused(media, tmp_path):
     for file in (media / "speech").iterdir():
         file.unlink()
@@ -56,7 +65,7 @@ def test_the_files_of_the_bundled_manifests_exist(manifest):
         assert probe_audio(manifest.parent / row["audio"]).duration_s > 1
 
 
-def test_a_demo_makes_one_short_video_of_each_portrait(media, tmp_path):
+def test_a_demo_makes_one_short_video_of_each_portrait(media):
     with DEMO.open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == len({row["image"] for row in rows})
@@ -65,6 +74,5 @@ def test_a_demo_makes_one_short_video_of_each_portrait(media, tmp_path):
         (media / f"portraits/{name}.jpg").write_bytes((media / "portraits/one.jpg").read_bytes())
     (media / "animals").mkdir()
     (media / "animals/cat.jpg").touch()
-    with _write_pairs(media, tmp_path / "pairs.csv").open(newline="") as file:
-        ids = [(row["record_id"], row["mode"]) for row in csv.DictReader(file)]
+    ids = [(row["record_id"], row["mode"]) for row in csv.DictReader(_pair_media(media).decode().splitlines())]
     assert ids == [(f"{name}-s0.3", "human") for name in ("five", "four", "one", "three")] + [("cat-s0.3", "animal")]

@@ -138,7 +138,23 @@ def test_a_run_does_not_replace_its_manifest(tmp_path, link):
         link(rows, run / "manifest.parquet")
     before = rows.read_bytes()
     for source in (rows, run):
-        with pytest.raises(ManifestError, match=r"output_is_input: .*/run/manifest\.parquet: is the manifest"):
+        with pytest.raises(
+            ManifestError, match=r"output_exists: .*/run/manifest\.parquet: exists and is not from a run"
+        ):
             generate_videos(source, run, make_config("limit=1"))
     assert rows.read_bytes() == before
     assert [path.name for path in run.iterdir()] == ["manifest.parquet"]
+
+
+@pytest.mark.parametrize("name", ["manifest.parquet", "events.jsonl", "shards/mine.tar", "report/mine.md"])
+def test_a_run_does_not_replace_or_join_files_of_its_user(tmp_path, name):
+    rows = write(tmp_path / "m.jsonl", ROWS)
+    mine = tmp_path / "run" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    taken = name.partition("/")[0]
+    for start in (generate_videos, lambda *args: check_run(GenerateRun(), args[0], str(args[1]), args[2])):
+        with pytest.raises(ManifestError, match=rf"output_exists: .*/run/{taken}: exists and is not from a run"):
+            start(rows, tmp_path / "run", make_config("limit=1"))
+    assert mine.read_bytes() == b"mine"
+    assert [path.name for path in (tmp_path / "run").iterdir()] == [taken]

@@ -278,6 +278,14 @@ def test_a_folder_that_holds_a_run_of_another_kind_is_refused(videos, tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == ["run.yaml"]
 
 
+@pytest.mark.parametrize("name", ["videos.jsonl", "README.md", "dataset.yaml", "clips.parquet", "motion"])
+def test_a_data_set_does_not_replace_or_join_files_of_its_user(videos, tmp_path, name):
+    (tmp_path / name).write_text("mine")
+    with pytest.raises(ManifestError, match=rf"output_exists: .*/{name}: exists"):
+        prepare_dataset(videos[0], tmp_path, make_config())
+    assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "mine")]
+
+
 def test_bad_options_are_refused_before_anything_is_written(videos, tmp_path):
     with pytest.raises(ConfigError, match="min_s"):
         make_config("clips.min_s=0")

@@ -88,6 +88,15 @@ def test_from_a_data_set_to_a_video(dataset, options, tmp_path):
     assert video.stat().st_size > 10_000
 
 
+def test_checkpoints_of_another_run_are_neither_continued_nor_removed(dataset, options, tmp_path):
+    mine = tmp_path / "run/checkpoints/00000002.safetensors"
+    mine.parent.mkdir(parents=True)
+    mine.write_bytes(b"mine")
+    refused = joyvasa("train", dataset, "--out", tmp_path / "run", *options)
+    assert str(refused.exception).startswith("run_exists: ")
+    assert mine.read_bytes() == b"mine"
+
+
 def test_a_stopped_run_saves_a_checkpoint(dataset, options, tmp_path, monkeypatch):
     add = TrainingLog.add
 
