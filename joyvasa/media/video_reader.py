@@ -11,7 +11,14 @@ import numpy as np
 
 from joyvasa.errors import InputError
 from joyvasa.media.decoder_log import parse_duration
-from joyvasa.media.ffmpeg import FfmpegPipe, check_media, input_stream, inspect_file, parse_streams
+from joyvasa.media.ffmpeg import (
+    PICTURE_FORMAT,
+    FfmpegPipe,
+    check_media,
+    input_stream,
+    inspect_file,
+    parse_streams,
+)
 from joyvasa.media.image import Image
 
 MAX_PIXELS = 64_000_000  # per frame; a batch of larger ones would not fit into memory
@@ -53,6 +60,8 @@ def probe_video(path: str | Path) -> VideoInfo:
     if not any(stream.startswith("video/") for stream in streams):
         content = ", ".join(streams) or "no media"
         raise InputError("video_unreadable", f"{path}: no picture stream (found: {content}); expected a video")
+    if PICTURE_FORMAT.search(text):
+        raise InputError("video_unreadable", f"{path}: a picture; expected a video")
 
     # YUV4MPEG2: a line of text with size and rate, then raw pictures.
     with _frames(path, vframes=1, format="yuv4mpegpipe", pix_fmt="yuv420p") as pipe:

@@ -7,7 +7,7 @@ import pytest
 
 from joyvasa.errors import InputError
 from joyvasa.media.video_reader import VideoInfo, probe_video, stream_video
-from tests.media import MEDIA, NOISE_FRAMES, ffmpeg, write_tone, write_video
+from tests.media import DATA, MEDIA, NOISE_FRAMES, ffmpeg, write_tone, write_video
 
 
 @pytest.fixture(scope="module")
@@ -90,6 +90,7 @@ def test_files_that_are_not_videos_are_rejected_with_the_reason(video, tmp_path)
         (text, "video_unreadable"),
         (playlist, "video_unreadable"),
         (sound, "video_unreadable"),
+        (DATA / "portrait.jpg", "video_unreadable"),
     ):
         with pytest.raises(InputError, match=f"{code}: {path}"):
             probe_video(path)
