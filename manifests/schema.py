@@ -76,8 +76,10 @@ def parse_cfg_scale(value: object) -> float:
 def _text(value: object, limit: int) -> str:
     if not isinstance(value, str):
         raise ValueFault("wrong_type", f"expected text, found {type(value).__name__}")
-    if not value.isprintable() and _FORBIDDEN.search(value):
-        raise ValueFault("control_character", "holds a control character or half a surrogate pair: remove it")
+    if not value.isprintable() and (forbidden := _FORBIDDEN.search(value)):
+        if "\ud800" <= forbidden[0] <= "\udfff":
+            raise ValueFault("control_character", "is not UTF-8: rename the file, or correct the text")
+        raise ValueFault("control_character", "holds a control character: remove it")
     if value.isspace():
         raise ValueFault("missing_value", "holds only spaces")
     if len(value) > limit:

@@ -9,9 +9,9 @@ import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -167,19 +167,28 @@ class RunFolder:
             sentence = f"{location}: exists and is not from a run, which would replace it: use another folder"
             raise ManifestError("output_exists", sentence)
 
-    def write_source(self, name: str, content: bytes) -> str:
-        """Write a manifest from which a run is created here, and return its location.
+    @contextmanager
+    def write_source(self, name: str, content: bytes) -> Generator[str]:
+        """Write a manifest and yield its location; it is removed again if the block creates no run from it.
+
+        The manifest of an existing run is kept.
 
         Raises:
-            ManifestError: `output_exists` if there is such a file with other content, or `output_unwritable`.
+            ManifestError: `run_exists` if there is a run without such a manifest, `output_exists` if another file has
+                the name, or `output_unwritable`.
         """
-        location = self.storage.location(name)
-        if not self.storage.exists(name):
+        location, exists = self.storage.location(name), self.storage.exists(name)
+        if not exists:
+            self.require_new()
             self.storage.write(name, content)
-        elif self.storage.read(name) != content:
+        elif not self.storage.exists(self.RUN) and self.storage.read(name) != content:
             sentence = f"{safe_text(location, 200)}: exists with other content: remove it, or use another folder"
             raise ManifestError("output_exists", sentence)
-        return location
+        try:
+            yield location
+        finally:
+            if not exists and not self.storage.exists(self.RUN):
+                self.storage.remove(name)
 
     def read_description(self) -> RunDescription:
         """Read `run.yaml`; raises ManifestError `run_missing` or `run_unreadable`."""

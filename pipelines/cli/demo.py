@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
@@ -46,10 +47,10 @@ def demo_command(out: Out = Path("demo"), executor: ExecutorName = "ray", media:
         if (out / RunFolder.RUN).exists():
             result = resume_run(out, on_event=on_event)
         else:
-            folder = RunFolder(open_storage(out))
-            manifest = folder.write_source(PAIRS, _pair_media(media)) if media else DEMO
             config = merge_options(RunConfig, flags={"animation.models": BUNDLE, "executor": executor})
-            result = generate_videos(manifest, out, config, on_event=on_event)
+            folder = RunFolder(open_storage(out))
+            with folder.write_source(PAIRS, _pair_media(media)) if media else nullcontext(DEMO) as manifest:
+                result = generate_videos(manifest, out, config, on_event=on_event)
 
     typer.echo(f"videos: {out}/shards/00000/videos")
     from pipelines.report.report import write_report  # a second of imports, after which the first video would start

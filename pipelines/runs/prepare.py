@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Collection
+from contextlib import nullcontext
 from typing import Any, ClassVar
 
 from joyvasa.bundles import Bundle, open_bundle
@@ -88,16 +89,10 @@ def prepare_dataset(
     """
     config = dataclasses.replace((config or RunConfig()).with_absolute_paths(), metrics="none")
     _require_extraction_weights(config)  # fail before listing many videos
-    folder = RunFolder(open_storage(out))
-    manifest = os.fspath(videos)
-    if content := build_video_manifest(manifest):
-        if not folder.storage.exists(RunFolder.RUN):
-            folder.require_free(PrepareRun.files)
-            folder.write_source(VIDEOS, content)
-        elif not folder.storage.exists(VIDEOS):  # a run of another kind, or of other videos
-            folder.require_new()
-        manifest = folder.storage.location(VIDEOS)
-    result = start_run(PrepareRun(), folder, manifest, config, on_event=on_event)
+    folder, manifest = RunFolder(open_storage(out)), os.fspath(videos)
+    content = build_video_manifest(manifest)
+    with folder.write_source(VIDEOS, content) if content else nullcontext(manifest) as source:
+        result = start_run(PrepareRun(), folder, source, config, on_event=on_event)
     return result, result.product
 
 

@@ -1,6 +1,7 @@
 """Data sets are prepared from recordings: clips, rejected segments and reasons, also after a crash."""
 
 import csv
+import os
 import shutil
 import signal
 import subprocess
@@ -284,6 +285,15 @@ def test_a_data_set_does_not_replace_or_join_files_of_its_user(videos, tmp_path,
     with pytest.raises(ManifestError, match=rf"output_exists: .*/{name}: exists"):
         prepare_dataset(videos[0], tmp_path, make_config())
     assert [(file.name, file.read_text()) for file in tmp_path.iterdir()] == [(name, "mine")]
+
+
+def test_a_name_that_is_not_utf8_is_named_and_nothing_is_left(tmp_path):
+    (tmp_path / "in").mkdir()
+    for name in (b"a.mp4", b"caf\xe9.mp4"):
+        (tmp_path / "in" / os.fsdecode(name)).write_bytes(b"video")
+    with pytest.raises(ManifestError, match=r"manifest_rows: .*/in/caf.*udce9\.mp4'.* is not UTF-8: rename"):
+        prepare_dataset(tmp_path / "in", tmp_path / "out", make_config())
+    assert not [*(tmp_path / "out").glob("*")]
 
 
 def test_bad_options_are_refused_before_anything_is_written(videos, tmp_path):
