@@ -121,7 +121,7 @@ def test_clips_hold_motion_and_sound_of_the_recording(videos, dataset_folder):
 
 def test_the_card_states_counts_hours_and_reasons(dataset_folder):
     text = (dataset_folder / "README.md").read_text()
-    assert "2 clips, 0.00 hours" in text
+    assert "2 clips, 0.002 hours" in text
     assert "from 2 of 13 recordings" in text
     for code in ("clip_cut", "silent", "frozen", "several_faces", "video_unreadable"):
         assert f"| {code} |" in text
