@@ -30,8 +30,10 @@ from typing import Any
 
 import pyarrow as pa
 import pyarrow.compute
+import pyarrow.types as is_type
 
 from joyvasa.errors import InputError
+from joyvasa.runtime.arrow_text import escape_text
 from manifests.operands import SEARCHES, Kind, Operand, compare, drop_nan, find_in, make_column, make_constant, search
 from manifests.problems import safe_text
 
@@ -86,12 +88,18 @@ class Condition:
     def evaluate(self, table: pa.Table) -> pa.ChunkedArray:
         """Evaluate the condition for each row: true, false, or null where a value is missing.
 
+        Texts that are not UTF-8 have the values that reports and exports show.
+
         Args:
             table: table with the columns of the condition.
         """
         import pyarrow.dataset as ds  # imports pandas, which workers do without
 
-        return ds.dataset(table.select(self.columns)).to_table(columns={"result": self.expression}).column(0)
+        table = table.select(self.columns)
+        for index, entry in enumerate(table.schema):
+            if is_type.is_string(entry.type):
+                table = table.set_column(index, entry, escape_text(table.column(index)))
+        return ds.dataset(table).to_table(columns={"result": self.expression}).column(0)
 
 
 def parse_condition(text: str, columns: NamedColumns) -> Condition:

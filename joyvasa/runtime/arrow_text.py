@@ -18,6 +18,20 @@ def decode_text(array: pa.Array | pa.ChunkedArray) -> list[str | None]:
         return [None if value is None else value.decode("utf-8", "backslashreplace") for value in values]
 
 
+def is_utf8(array: pa.Array | pa.ChunkedArray) -> bool:
+    """Return whether all texts of a column are UTF-8."""
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def escape_text(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Return a column of texts in which bytes that are not UTF-8 are escaped as by `decode_text`."""
+    return column if is_utf8(column) else pa.chunked_array([decode_text(column)], column.type)
+
+
 def format_values(array: Any) -> list[str | None]:
     """Return the values of an array or chunked array as texts.
 

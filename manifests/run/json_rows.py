@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute
 import pyarrow.types as is_type
 
-from joyvasa.runtime.arrow_text import decode_text, format_values
+from joyvasa.runtime.arrow_text import decode_text, format_values, is_utf8
 from joyvasa.runtime.json_text import replace_infinite
 from manifests.formats.plain_types import plain_batch
 
@@ -63,15 +63,6 @@ def _convert(array: pa.Array) -> tuple[list[Any], bool]:
     if isinstance(kind, pa.BaseExtensionType) and kind != pa.uuid():
         return _convert(array.storage)
     return format_values(array), array.null_count < len(array)
-
-
-def is_utf8(array: pa.Array | pa.ChunkedArray) -> bool:
-    """Return whether all texts of a column are UTF-8."""
-    try:
-        array.validate(full=True)
-    except pa.ArrowInvalid:
-        return False
-    return True
 
 
 def _convert_struct(array: pa.StructArray) -> tuple[list[Any], bool]:

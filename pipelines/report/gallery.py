@@ -11,6 +11,7 @@ import base64
 import gzip
 import json
 import struct
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -129,8 +130,11 @@ def _describe_group(grouping: Grouping, kind: pa.DataType | None) -> dict[str, A
     for value in grouping.values:
         if "`" in grouping.column or grouping.column in ("status", "error_code"):
             conditions.append("")
-        elif value == NO_VALUE:
+        elif value == NO_VALUE or (value == "nan" and not is_text):
             conditions.append(f"{name} is null")
+        elif value in ("inf", "-inf") and not is_text:
+            largest = sys.float_info.max
+            conditions.append(f"{name} > {largest}" if value == "inf" else f"{name} < {-largest}")
         else:
             conditions.append(f"{name} == {quote_text(value) if is_text else value}")
     return {"name": grouping.column, "values": grouping.values, "conditions": conditions}

@@ -12,10 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.types as is_type
 
-from joyvasa.runtime.arrow_text import decode_text
+from joyvasa.runtime.arrow_text import decode_text, escape_text
 from joyvasa.runtime.locations import is_remote
 from joyvasa.runtime.parsing import parse_json
-from manifests.run.json_rows import is_utf8
 from manifests.run.manifest_file import INPUT_PREFIX
 from manifests.run.outcome_table import METRIC_REASONS
 
@@ -81,8 +80,8 @@ class PublishedColumns:
             return pa.array([_shorten(value) for value in decode_text(values)], pa.string())
         if column.source == METRIC_REASONS and is_type.is_string(column.type):
             return pa.array([_keep_codes(value) for value in decode_text(values)], pa.string())
-        if is_type.is_string(values.type) and not is_utf8(values):
-            return pa.array(decode_text(values), pa.string())
+        if is_type.is_string(values.type):
+            values = escape_text(values)
         return values if values.type == column.type else values.cast(column.type)
 
 

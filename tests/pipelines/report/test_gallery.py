@@ -9,9 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from typer.testing import CliRunner
 
+from manifests.expressions import NamedColumns, parse_condition
 from manifests.record import file_stem
 from pipelines.cli.main import app
 from pipelines.report import failures, gallery
@@ -21,6 +23,7 @@ from pipelines.report.page import render_page
 from pipelines.report.report import build_report
 from pipelines.report.statistics import Bootstrap
 from pipelines.report.verdict import Verdict, load_checks
+from tests.manifests.tables import write_odd_table
 from tests.media import NOISE_FRAMES, write_video
 from tests.pipelines.report.browser import chromium
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run
@@ -106,6 +109,22 @@ def test_small_runs_have_exact_numbers(report):
     good = [k for k in range(N) if k % 10 != 9]
     assert np.array_equal(values[good], CORRELATION[good])
     assert np.isnan(values[9])
+
+
+def test_the_condition_of_each_group_selects_its_rows_whatever_the_column_holds(tmp_path):
+    rows = write_odd_table(tmp_path / "m.parquet")
+    write_run(tmp_path / "run", rows, lambda record: ok_outcome(record, sharpness=1.0), manifests=tmp_path)
+    table = pq.read_table(tmp_path / "run/shards/00000/records.parquet")
+    header, arrays = decode(build_report(str(tmp_path / "run")).gallery.text)
+    codes = np.frombuffer(arrays, np.uint8)[-2 * len(header["groups"]) :].reshape(-1, 2)
+    selected = {}
+    for group, row_codes in zip(header["groups"], codes, strict=True):
+        for code, condition in enumerate(group["conditions"]):
+            if condition:
+                mask = parse_condition(condition, NamedColumns(table.schema)).evaluate(table).fill_null(False)
+                assert mask.to_pylist() == (row_codes == code).tolist(), condition
+                selected[group["name"]] = condition
+    assert {"latin", "nan", "view", "speaker"} <= selected.keys()
 
 
 def make_figures(values):

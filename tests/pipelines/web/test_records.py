@@ -299,6 +299,28 @@ def test_records_are_shown_whatever_their_passed_through_columns_hold(tmp_path):
         assert "r1" in browser.render_records(browser.open("run"), Query(), table=table).html
 
 
+@pytest.mark.parametrize(
+    ("condition", "found"),
+    [
+        (r'latin == "caf\\xe9"', ["r0"]),
+        (r'contains(latin, "\\xe9")', ["r0"]),
+        ("nan is null", ["r0"]),
+        ("nan > 3", ["r1"]),
+        ('view == "a"', ["r0"]),
+        ("price < 2", ["r0"]),
+        ('year_0 < "2026-01-31"', ["r0"]),
+        ("zone is null", ["r1"]),
+        ("nested is not null", ["r0"]),
+    ],
+)
+def test_conditions_hold_whatever_passed_through_columns_hold(tmp_path, condition, found):
+    rows = write_odd_table(tmp_path / "m.parquet")
+    write_run(tmp_path / "root/run", rows, ok_outcome, manifests=tmp_path)
+    browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
+    page = find_records(browser.open("run").rows, Query(SelectionOptions(where=(condition,))), 10)
+    assert [row["record_id"] for row in page.rows] == found
+
+
 def test_scored_videos_are_shown_after_the_run_moved_together_with_them(tmp_path):
     project = tmp_path / "root/project"
     rows = write(project / "m.csv", [{"record_id": "r0", "video": "v.mp4"}])
