@@ -104,6 +104,7 @@ class RunFolder:
     RUN = "run.yaml"
     MANIFEST = MANIFEST
     REPORT = "report"  # folder of the page
+    CREATING = f"{PARTIAL}run"  # exists while the run is created; afterwards only if the process was killed
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
@@ -139,12 +140,14 @@ class RunFolder:
             ManifestError: `run_exists` or `output_unwritable`.
         """
         self.require_new()
+        self.storage.write(self.CREATING, b"")
         for name in self.storage.names(""):  # left by a killed process
-            if name.startswith(PARTIAL):
+            if name.startswith(PARTIAL) and name != self.CREATING:
                 self.storage.remove(name)
         with self.storage.staging(MANIFEST) as staged:
             shutil.copyfile(manifest, staged)
         self.storage.write(self.RUN, replace(description, folder=self.storage.root).to_yaml())
+        self.storage.remove(self.CREATING)
 
     def require_new(self) -> None:
         """Check that the folder contains no run; raises ManifestError `run_exists`."""
@@ -161,8 +164,9 @@ class RunFolder:
         Raises:
             ManifestError: `output_exists`.
         """
-        taken = {MANIFEST, EVENTS, SEGMENTS, SHARDS, self.REPORT, *names}.intersection(self.storage.names(""))
-        if taken and not self.storage.exists(self.RUN):
+        found = self.storage.names("")
+        taken = {MANIFEST, EVENTS, SEGMENTS, SHARDS, self.REPORT, *names}.intersection(found)
+        if taken and not {self.RUN, self.CREATING}.intersection(found):
             location = safe_text(self.storage.location(min(taken)), 200)
             sentence = f"{location}: exists and is not from a run, which would replace it: use another folder"
             raise ManifestError("output_exists", sentence)

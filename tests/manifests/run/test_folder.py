@@ -80,7 +80,46 @@ def test_the_rows_are_written_before_the_description(storage, tmp_path, monkeypa
 
     monkeypatch.setattr(type(storage), "_stage", log_path)
     Run(storage, tmp_path)
-    assert written == ["manifest.parquet", "run.yaml"]
+    assert written == [".partial-run", "manifest.parquet", "run.yaml"]
+
+
+@pytest.mark.parametrize("killed_at", ["manifest.parquet", "run.yaml", "after"])
+def test_a_start_that_was_killed_can_be_repeated(storage, tmp_path, monkeypatch, killed_at):
+    class Killed(BaseException):
+        pass
+
+    stage = type(storage)._stage
+
+    @contextmanager
+    def die(self, path):
+        if path == killed_at:
+            raise Killed
+        with stage(self, path) as staged:
+            yield staged
+
+    def die_after(self, path):
+        raise Killed
+
+    folder = RunFolder(storage)
+    folder.require_free()
+    with monkeypatch.context() as patch:
+        patch.setattr(type(storage), "_stage", die)
+        if killed_at == "after":
+            patch.setattr(type(storage), "_remove", die_after)
+        with pytest.raises(Killed):
+            Run(storage, tmp_path)
+    folder.require_free()
+    if killed_at == "after":
+        assert folder.read_manifest().records == 10
+    else:
+        assert Run(storage, tmp_path).manifest.records == 10
+        assert [name for name in storage.names("") if name != "shards"] == ["manifest.parquet", "run.yaml"]
+
+
+def test_files_of_a_user_are_not_replaced(storage):
+    storage.write("manifest.parquet", b"mine")
+    with pytest.raises(ManifestError, match=r"output_exists: .*manifest\.parquet: exists and is not from a run"):
+        RunFolder(storage).require_free()
 
 
 def test_files_of_a_killed_start_are_replaced_or_removed(storage, tmp_path):
