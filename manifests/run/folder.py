@@ -140,7 +140,7 @@ class RunFolder:
             ManifestError: `run_exists` or `output_unwritable`.
         """
         self.require_new()
-        self.storage.write(self.CREATING, b"")
+        self.storage.write(self.CREATING, b"being created\n")
         for name in self.storage.names(""):  # left by a killed process
             if name.startswith(PARTIAL) and name != self.CREATING:
                 self.storage.remove(name)

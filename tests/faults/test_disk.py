@@ -191,7 +191,7 @@ def test_a_full_temporary_folder_stops_the_run(manifest, reference, tmp_path, ex
         assert not list(folder.glob(f"{PREFIX}*"))
 
 
-@pytest.mark.parametrize("whole", range(10))
+@pytest.mark.parametrize("whole", range(11))
 def test_a_run_can_be_resumed_whichever_file_did_not_fit(manifest, reference, tmp_path, monkeypatch, whole):
     """Without mounting a disk: files after the first `whole` are written to a device that is always full."""
     run, stage, staged = tmp_path / "run", LocalStorage._stage, []
