@@ -64,6 +64,8 @@ class Scan:
 
     def __post_init__(self) -> None:
         self._voices = None if self.videos else self.voices
+        if self.videos:
+            self.manifest = replace(self.manifest, required="video")
         self.summary = ScanSummary()
         self._readers: list[tuple[str, Reader]] = []  # opened by `extra_schema`
         self._extra: pa.Schema | None = None  # result of `extra_schema`

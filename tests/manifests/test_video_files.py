@@ -7,6 +7,7 @@ from manifests.file_tree import build_video_manifest, find_videos
 from manifests.manifest import open_manifest
 from manifests.problems import ManifestError
 from manifests.scan import Scan
+from tests.manifests.tables import write
 
 
 @pytest.fixture
@@ -70,3 +71,10 @@ def test_unusual_names_are_accepted_or_reported_by_row(folder):
     records = [record.id for block in scan.blocks() for record in block.records if record]
     assert "ü 1, 'x'.mp4" in records
     assert scan.summary.bad_rows == 1
+
+
+@pytest.mark.parametrize("suffix", ["csv", "parquet"])
+def test_a_table_without_the_column_of_videos_is_refused_once_and_not_by_row(tmp_path, suffix):
+    rows = write(tmp_path / f"m.{suffix}", [{"image": "p.png", "audio": "s.wav", "vidoe": "v.mp4"}] * 3)
+    with pytest.raises(ManifestError, match=r"manifest_columns: .*image, audio, vidoe; expected video: rename or add"):
+        [*Scan(open_manifest(rows), videos=True).blocks()]
