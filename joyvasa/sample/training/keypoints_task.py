@@ -18,6 +18,7 @@ from joyvasa.sample.training.training_media import SIZE, TrainingClip, TrainingP
 
 BATCH = 12
 SOURCES = 0.4  # share of pairs whose source is used in addition to the target
+MOUSTACHES = 0.3  # share of rendered pairs with a moustache, which M would else read as a dark mouth
 GAPS = ((INNER_UPPER_LIP, INNER_LOWER_LIP), RIGHT_LIDS, LEFT_LIDS)  # distances that need subpixel accuracy
 
 
@@ -41,7 +42,7 @@ class KeypointsTask(TrainingTask):
     def draw_batches(*data: Any, seed: int) -> Iterator[Batch]:
         """Yield batches of pictures and keypoints."""
         # Enlarged and blank eyes would teach M to read shut eyes behind glasses as open.
-        sampler = PairSampler(*data, seed=seed, augment_eyes=False)
+        sampler = PairSampler(*data, seed=seed, augment_eyes=False, moustaches=MOUSTACHES)
         samples = _draw_samples(sampler, np.random.default_rng(seed + 1))
         while True:
             pictures, points = zip(*(next(samples) for _ in range(BATCH)), strict=True)

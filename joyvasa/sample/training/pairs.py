@@ -14,6 +14,7 @@ from joyvasa.sample.networks.points import MIRRORED
 from joyvasa.sample.training.eyes import MAX_GROWTH, EnlargedEyes, blank_eyes, to_grayscale
 from joyvasa.sample.training.head import Expression, Head
 from joyvasa.sample.training.mesh_points import load_mesh_points
+from joyvasa.sample.training.moustache import draw_moustache
 from joyvasa.sample.training.mouth import fill_polygon
 from joyvasa.sample.training.scene_rendering import render_scene
 from joyvasa.sample.training.training_media import (
@@ -63,6 +64,7 @@ class PairSampler:
         seed: seed of all random choices.
         max_blink: maximum closure of keypoints of shut eyes, see `Expression.blink`.
         augment_eyes: whether some portraits get large or blank eyes or lose their color.
+        moustaches: share of rendered pairs with a moustache.
     """
 
     def __init__(
@@ -74,9 +76,11 @@ class PairSampler:
         seed: int,
         max_blink: float = 1.0,
         augment_eyes: bool = True,
+        moustaches: float = 0.0,
     ) -> None:
         self._random, self._max_blink = np.random.default_rng(seed), max_blink
         self._large, self._blank, self._gray = (LARGE_EYES, BLANK_EYES, GRAY) if augment_eyes else (0, 0, 0)
+        self._moustaches = moustaches
         self._portraits, self._mean = portraits, mean
         self._clips = [(clip, measure_eye_closure(clip)) for clip in clips]
 
@@ -112,6 +116,8 @@ class PairSampler:
         blank = r.random() < self._blank
         if blank:
             crop = blank_eyes(crop, head, carved=r.random())
+        if self._moustaches and r.random() < self._moustaches:
+            crop = draw_moustache(crop, head, r)
 
         turn = np.eye(3)
         if r.random() < 0.85:
