@@ -128,7 +128,7 @@ class FaceFollower:
         if not n_faces:
             raise InputError("face_not_found", f"{path}: no face found; expected a close, frontal, well lit face")
         if self.index >= n_faces:
-            found = f"{path}: at most {n_faces} faces found in a frame"
+            found = f"{path}: at most {n_faces} {'face' if n_faces == 1 else 'faces'} found in a frame"
             raise InputError(
                 "face_index", f"{found}; {self.option} {self.index} expects {self.index + 1}: use a lower number"
             )

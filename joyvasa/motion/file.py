@@ -236,8 +236,8 @@ def _rate(value: Any, path: Path) -> float:
 
 
 def _unreadable(path: Path, found: str, expected: str) -> InputError:
-    sentence = f"{path}: {found}; expected {expected}: convert LivePortrait's files with `joyvasa motion convert`"
-    return InputError("motion_unreadable", sentence)
+    advice = "read videos with `joyvasa motion extract`, convert LivePortrait's files with `joyvasa motion convert`"
+    return InputError("motion_unreadable", f"{path}: {found}; expected {expected}: {advice}")
 
 
 def _too_large(path: Path, limit: int) -> InputError:
