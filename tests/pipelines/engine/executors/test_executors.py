@@ -133,21 +133,22 @@ def test_a_payload_that_does_not_pickle_is_the_record_s_failure():
 
 
 @pytest.mark.slow
-def test_a_worker_that_dies_idle_is_replaced_before_it_is_needed():
-    lost, killed = [], []
+def test_a_worker_that_dies_idle_is_replaced_before_it_is_needed(tmp_path):
+    lost, killed, seen = [], [], tmp_path / "seen"
 
     executor = RayExecutor()
 
     def on_event(event):
         if event.kind is EventKind.WORKER_LOST:
             lost.append((event.stage, event.data["records"]))
+            seen.touch()  # ends the first stage
         if event.kind is EventKind.WORKER_READY and event.stage == "idle" and not killed:
             killed.append(ray.kill(executor._actors[event.data["worker"]]))
 
     pipeline = Pipeline(
         (
-            StageSpec(name="slow", stage=Draw("slow", seconds=3), num_cpus=0.1, batch_size=4),
-            StageSpec(name="idle", stage=Draw("idle"), inputs=("slow",), num_cpus=0.1),
+            StageSpec(name="slow", stage=Slow(seen), num_cpus=0.1, batch_size=4),
+            StageSpec(name="idle", stage=Slow(seen), inputs=("slow",), num_cpus=0.1),
         )
     )
     finished, _ = finish(pipeline, records(4), executor, on_event=on_event)
