@@ -23,7 +23,6 @@ ZIP_MAGIC = b"PK\x03\x04"
 # torch.save before 1.6 starts with a pickle (protocol 2) of the number 0x1950a86a20f9469cfc6c.
 LEGACY_MAGIC = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19"
 
-
 # Parts of torch's messages about files that need more than the allow-list.
 _UNSAFE = ("GLOBAL", "reduce for", "Can only build", "Can only create")
 # Starts of paragraphs in torch's messages that advise to load the file anyway.

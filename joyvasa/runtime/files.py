@@ -13,6 +13,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from joyvasa.errors import OutputError
+from joyvasa.runtime.locations import is_same_file
 
 PARTIAL = ".partial-"  # name prefix of files that are being written
 FULL_DISK = (errno.ENOSPC, errno.EDQUOT)  # no space left, or disk quota exceeded
@@ -141,11 +142,9 @@ def check_writable(path: Path, inputs: Iterable[Path] = ()) -> None:
     with output_errors(path):
         StagedFile(path).discard()
     for source in inputs:
-        with suppress(OSError, ValueError):  # a missing file is reported by its reader
-            if path.samefile(source):
-                raise OutputError(
-                    "output_is_input", f"{path}: the same file as the input {source}; expected a new file: rename it"
-                )
+        if is_same_file(str(path), str(source)):
+            sentence = f"{path}: the same file as the input {source}; expected a new file: rename it"
+            raise OutputError("output_is_input", sentence)
 
 
 def check_regular(path: str | Path) -> None:
