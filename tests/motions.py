@@ -4,6 +4,7 @@ import numpy as np
 import torch
 
 from joyvasa.motion.sequence import MotionSequence
+from joyvasa.sample.networks.points import INNER_LOWER_LIP
 
 
 def motion_to_arrays(motion):
@@ -35,3 +36,12 @@ def neutral_arrays(n_frames=5):
         "R": rotation,
         "fps": np.array(25),
     }
+
+
+def opening_mouth(n_frames: int) -> MotionSequence:
+    """Return an open mouth and a head that rolls by 30 degrees, for the built-in model."""
+    expression = torch.zeros(n_frames, 21, 3)
+    expression[:, INNER_LOWER_LIP, 1] = 0.3
+    pose = torch.tensor([[0.4, 0, 0, 0, 0, 0, 0]]).repeat(n_frames, 1)
+    pose[:, 6] = torch.linspace(0, 30, n_frames)  # roll
+    return MotionSequence.from_pose(expression, pose, 25.0)

@@ -18,13 +18,13 @@ from joyvasa.faces.video import FaceFollower, VideoFrames
 from joyvasa.media.ffmpeg import list_streams
 from joyvasa.motion.file import save_motion
 from joyvasa.motion.keypoints import KeypointInfo
-from joyvasa.motion.sequence import MotionSequence
 from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Portrait
 from joyvasa.rendering.source_video import SourceVideo, SourceVideoConfig, SourceVideoRenderer, is_source_video
 from joyvasa.sample.networks.points import INNER_LOWER_LIP
 from tests.joyvasa.training.recordings import empty, talking
 from tests.media import EXAMPLES, MEDIA, read_frames, write_tone, write_video
+from tests.motions import opening_mouth
 
 RATE, N_FRAMES, AWAY = 30.0, 24, slice(10, 16)
 
@@ -40,14 +40,6 @@ def source(tmp_path_factory):
     frames = talking(N_FRAMES)
     frames[AWAY] = empty(6)
     return write_video(tmp_path_factory.mktemp("source") / "source.mp4", frames, rate=RATE)
-
-
-def opening_mouth(n_frames: int) -> MotionSequence:
-    expression = torch.zeros(n_frames, 21, 3)
-    expression[:, INNER_LOWER_LIP, 1] = 0.3
-    pose = torch.tensor([[0.4, 0, 0, 0, 0, 0, 0]]).repeat(n_frames, 1)
-    pose[:, 6] = torch.linspace(0, 30, n_frames)  # roll
-    return MotionSequence.from_pose(expression, pose, 25.0)
 
 
 @pytest.fixture(scope="module")

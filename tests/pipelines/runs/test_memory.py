@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from joyvasa.motion.file import save_motion
-from tests.joyvasa.rendering.test_source_video import opening_mouth
 from tests.joyvasa.training.recordings import recording, talking
 from tests.media import EXAMPLES, ffmpeg, write_tone
+from tests.motions import opening_mouth
 
 ANIMATE = """
 import resource, sys
