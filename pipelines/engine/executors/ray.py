@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cache, cached_property
 from typing import Any
 
 import ray
@@ -102,6 +102,12 @@ class StageWorker:
         return *returned, result
 
 
+@cache
+def _name_actor_class(stage: str) -> Any:
+    """Return an actor class like `StageWorker` with the name of a stage, which `ps`, logs and Ray's dashboard show."""
+    return ray.remote(type(stage, (StageWorker,), {}))
+
+
 def _hide_unassigned_gpus() -> None:
     """Hide the GPUs of the node from a worker that has no share of one.
 
@@ -182,8 +188,8 @@ class RayExecutor(Executor):
     def start_worker(self, worker: int, spec: StageSpec) -> None:
         """Create an actor."""
         cpus, gpus = self._compute_needs(spec)
-        actor_class = ray.remote(StageWorker).options(num_cpus=cpus, num_gpus=gpus, max_restarts=0, max_task_retries=0)
-        actor = actor_class.remote(spec.stage, self._require_board())
+        options = {"num_cpus": cpus, "num_gpus": gpus, "max_restarts": 0, "max_task_retries": 0}
+        actor = _name_actor_class(spec.name).options(**options).remote(spec.stage, self._require_board())
         self._actors[worker] = actor
         self._specs[worker] = spec
         self._without_place.add(worker)
