@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import argparse
+import itertools
 import resource
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from manifests.record import Record
+from pipelines.engine.events import Event, EventKind
 from pipelines.engine.executors import find_executor
 from pipelines.engine.executors.base import ExecutorConfig
 from pipelines.engine.graph import Pipeline, StageSpec
@@ -17,18 +19,23 @@ from pipelines.engine.loop import run_pipeline
 from pipelines.engine.tasks import FinishedRecord
 from stages.base import Item, Ok, Outcome, Stage
 
+WAITING = "waiting"  # prefix of the ids of records that pass while actors still start
+WAITING_S = 1.0
+
 
 class IdleStage(Stage):
     """Stage that does nothing."""
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
-        """Pass all records on."""
+        """Pass all records on; while actors still start, slowly."""
+        if batch[0].record.id.startswith(WAITING):
+            time.sleep(WAITING_S)
         return [Ok() for _ in batch]
 
 
 @dataclass(frozen=True)
 class DriverFigure:
-    """Figures of one run, from the first finished record to the last one.
+    """Figures of one run, from the first to the last record that finished after all actors were ready.
 
     Attributes:
         actors: number of Ray actors.
@@ -46,7 +53,7 @@ class DriverFigure:
 
 
 def measure_driver(n_actors: int, n_records: int, *, batch_size: int) -> DriverFigure:
-    """Run empty records through two stages, with half of the actors each.
+    """Run empty records through two stages, with half of the actors each, once all actors are ready.
 
     Args:
         n_actors: number of actors.
@@ -54,25 +61,39 @@ def measure_driver(n_actors: int, n_records: int, *, batch_size: int) -> DriverF
         batch_size: number of records per call.
     """
     names = ("first", "second")
+    workers = max(1, n_actors // len(names))
     specs = [
         StageSpec(
             name=name,
             stage=IdleStage(),
             inputs=names[:at],
             batch_size=batch_size,
-            workers=max(1, n_actors // 2),
+            workers=workers,
             num_cpus=0.001,
         )
         for at, name in enumerate(names)
     ]
+    n_ready = 0
     marks: list[tuple[float, float]] = []
 
-    def count(_record: FinishedRecord) -> None:
-        marks.append((time.perf_counter(), time.process_time()))
-        del marks[1:-1]  # the first and the last
+    def count_ready(event: Event) -> None:
+        nonlocal n_ready
+        n_ready += event.kind == EventKind.WORKER_READY
 
-    records = (Record(id=f"record-{number:08d}", seed=number) for number in range(n_records))
-    run_pipeline(Pipeline(tuple(specs)), records, count, executor=find_executor("ray")(ExecutorConfig(num_cpus=2)))
+    def make_records() -> Iterator[Record]:
+        number = itertools.count()
+        while n_ready < len(names) * workers:
+            yield Record(id=f"{WAITING}-{next(number):08d}", seed=0)
+        for number in range(n_records):
+            yield Record(id=f"record-{number:08d}", seed=number)
+
+    def count(finished: FinishedRecord) -> None:
+        if not finished.record.id.startswith(WAITING):
+            marks.append((time.perf_counter(), time.process_time()))
+            del marks[1:-1]  # the first and the last
+
+    executor = find_executor("ray")(ExecutorConfig(num_cpus=2))
+    run_pipeline(Pipeline(tuple(specs)), make_records(), count, executor=executor, on_event=count_ready)
     (started, before), (ended, after) = marks
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     rate = n_records / (ended - started)
