@@ -41,7 +41,7 @@ from stages.failures import classify_exception
 
 _BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
 IDLE_CHECK_S = 0.2  # between two checks of the workers without calls
-CPU_STEP = 1e-4  # Ray counts CPUs in steps of this size
+CPU_STEPS = 10_000  # Ray counts CPUs in steps of 1 / CPU_STEPS
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
 
 
@@ -197,8 +197,9 @@ class RayExecutor(Executor):
         self._calls[actor.setup.remote()] = _Call(worker, None)
 
     def _compute_needs(self, spec: StageSpec) -> tuple[float, float]:
-        """Return the CPUs and GPUs that a worker of a stage reserves."""
-        return spec.num_cpus * self._cpu_scale // CPU_STEP * CPU_STEP, spec.num_gpus
+        """Return the CPUs and GPUs that a worker of a stage reserves; Ray gives it a thread for each whole CPU."""
+        steps = round(spec.num_cpus * self._cpu_scale * CPU_STEPS, 3)  # a rounding error must not cost a step
+        return math.floor(steps) / CPU_STEPS, spec.num_gpus
 
     def find_obstacles(self, waiting: Sequence[int], idle: Sequence[int]) -> list[int]:
         """Return idle workers whose nodes have room without them, and waiting ones that would take that room."""
@@ -382,7 +383,7 @@ class _Node:
 
     def count_to_end(self, cpus: float, gpus: float) -> int | None:
         """Count the idle workers that must end for a worker with these needs; None if all are too few."""
-        free_cpus, free_gpus = self.cpus + CPU_STEP / 2, self.gpus + CPU_STEP / 2
+        free_cpus, free_gpus = self.cpus + 0.5 / CPU_STEPS, self.gpus + 0.5 / CPU_STEPS
         for n, (_, idle_cpus, idle_gpus) in enumerate([*self.idle, (0, 0.0, 0.0)]):
             if free_cpus >= cpus and free_gpus >= gpus:
                 return n

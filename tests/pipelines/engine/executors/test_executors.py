@@ -229,6 +229,19 @@ def test_a_ray_that_was_already_running_stays_without_the_actors():
         ray.wait([ray.put(0)], timeout=0.1)
 
 
+class CountThreads(Stage):
+    """Return the number of threads that the networks of a worker use."""
+
+    def run(self, batch):
+        return [Ok(facts={"threads": int(os.environ["OMP_NUM_THREADS"])}) for _ in batch]
+
+
+def test_a_worker_of_several_cores_has_as_many_threads():
+    pipeline = Pipeline((StageSpec(name="only", stage=CountThreads(), num_cpus=3.0),))
+    finished, _ = finish(pipeline, records(1))
+    assert finished["r0"].facts["only"] == {"threads": 3}
+
+
 def test_an_unknown_executor_is_refused():
     with pytest.raises(ConfigError, match="expected local or ray"):
         find_executor("slurm")
