@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -204,16 +204,20 @@ class Trainer:
         self.group.all_reduce([sums])
         self.group.all_reduce(self.optimizer.gradients())
         *losses, stopping = sums.tolist()
-        if not all(map(math.isfinite, losses)):
-            raise ModelError(
-                "training_diverged",
-                f"{self.run_files.root}: the loss of step {step + 1} is not finite; expected a number: set a smaller "
-                "optimizer.learning_rate or precision fp32 in its train.yaml, then continue with `joyvasa resume`",
-            )
-
+        self._check_finite("loss", step, losses)
         norm = self.optimizer.step(step)
+        if self.config.precision != "fp16":  # where the update is skipped if the gradient overflows
+            self._check_finite("gradient", step, [norm])
         values = dict(zip(self.loss_names, losses, strict=True)) | {"gradient_norm": norm}
         return values | {"seconds": time.perf_counter() - started, "waited_s": waited_s}, stopping > 0
+
+    def _check_finite(self, name: str, step: int, values: Iterable[float]) -> None:
+        if not all(map(math.isfinite, values)):
+            raise ModelError(
+                "training_diverged",
+                f"{self.run_files.root}: the {name} of step {step + 1} is not finite; expected a number: set a smaller "
+                "optimizer.learning_rate or precision fp32 in its train.yaml, then continue with `joyvasa resume`",
+            )
 
     def validate(self) -> float | None:
         """Compute the loss on the validation split; None if it is empty."""

@@ -251,6 +251,15 @@ def test_a_loss_that_is_not_finite_ends_the_run_before_the_weights_change(datase
         make_trainer(dataset, tmp_path).run()
 
 
+def test_a_gradient_that_is_not_finite_is_reported_before_weights_are_lost(dataset, tmp_path):
+    config = small_config(steps=2, checkpoints={"every_steps": 1})
+    trainer = make_trainer(dataset, tmp_path, config)
+    next(iter(trainer.optimizer.parameters.values())).register_hook(lambda gradient: gradient * math.nan)
+    with pytest.raises(ModelError, match=r"training_diverged: .*gradient of step 1 is not finite"):
+        trainer.run()
+    assert make_trainer(dataset, tmp_path, config).run().step == 2
+
+
 @pytest.mark.parametrize(("workers", "size"), [(3, None), (2, 4), (8, None)])
 def test_micro_batches_that_cannot_be_divided_among_workers_are_refused(workers, size):
     with pytest.raises(ConfigError, match="batch_size 4 in micro-batches"):
