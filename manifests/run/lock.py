@@ -39,7 +39,10 @@ class RunLock(ABC):
 
     @abstractmethod
     def renew(self) -> None:
-        """Renew the lock if it is due; call this often. Raises ManifestError `run_locked` if the lock was lost."""
+        """Renew the lock if it is due; call this often. Raises ManifestError `run_locked` if the lock was lost.
+
+        A storage that does not answer is no sign of a loss: the lock is renewed later.
+        """
 
 
 class LocalLock(RunLock):
@@ -90,11 +93,12 @@ class LeaseLock(RunLock):
         self._lease_s = lease_s
         self._renew_s = renew_s
         self._token = secrets.token_hex(8)
-        self._renewed = 0.0
+        self._written_at = 0.0  # time of the last attempt
 
     def __enter__(self) -> LeaseLock:
         holder = _read(self._storage)
-        if holder and time.time() - float(holder.get("renewed", 0)) < self._lease_s:
+        renewed = holder.get("renewed")
+        if isinstance(renewed, int | float) and time.time() - renewed < self._lease_s:
             raise _locked(self._storage, json.dumps(holder).encode())
         self._write()
         check_lease(self._storage, self._token)
@@ -112,23 +116,25 @@ class LeaseLock(RunLock):
 
     def renew(self) -> None:
         """See `RunLock`."""
-        if time.monotonic() - self._renewed >= self._renew_s:
+        if time.monotonic() - self._written_at >= self._renew_s:
             check_lease(self._storage, self._token)
-            self._write()
+            with contextlib.suppress(ManifestError):  # `output_unwritable`
+                self._write()
 
     def _write(self) -> None:
+        self._written_at = time.monotonic()
         self._storage.write(".lock", _holder(token=self._token, renewed=time.time()))
-        self._renewed = time.monotonic()
 
 
 def check_lease(storage: Storage, token: str | None) -> None:
     """Check that a driver still holds its lock; called by other processes of the driver.
 
     Raises:
-        ManifestError: `run_locked` if another driver holds the lock.
+        ManifestError: `run_locked` if another driver holds the lock. A storage that does not answer is no sign of it.
     """
-    if token is not None and (holder := _read(storage)).get("token") != token:
-        raise _locked(storage, json.dumps(holder).encode())
+    with contextlib.suppress(OSError):
+        if token is not None and (holder := _read(storage)).get("token") != token:
+            raise _locked(storage, json.dumps(holder).encode())
 
 
 def create_run_lock(storage: Storage) -> RunLock:

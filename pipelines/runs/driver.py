@@ -128,6 +128,7 @@ class Run:
         with self.folder.lock() as lock, EventLog(self.folder.storage) as log:
             for number in self.folder.list_started_shards() if retry else ():
                 self.folder.reopen_shard(number, retry)
+                lock.renew()
             if is_resumed:
                 manifest.require_unchanged_media({*range(len(manifest))} - self.folder.read_done_markers().keys())
             writer = ShardWriter(

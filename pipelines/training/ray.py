@@ -201,11 +201,8 @@ def _renew_regularly(renew: Callable[[], object]) -> Iterator[list[ManifestError
         while not errors and not ended.wait(RENEW_S):
             try:
                 renew()
-            except OSError:
-                pass  # the storage may be unreachable for a while; the next round retries
             except ManifestError as error:
-                if error.code == "run_locked":
-                    errors.append(error)
+                errors.append(error)
 
     thread = threading.Thread(target=renew_until_ended, name="training-lock", daemon=True)
     thread.start()

@@ -60,6 +60,33 @@ def test_renewing_a_lease_updates_it():
         assert storage.read(".lock") != before
 
 
+def test_a_lease_survives_errors_of_the_storage_until_it_is_lost(monkeypatch):
+    storage = open_storage("memory://unreliable/run")
+
+    def fail(error):
+        raise error
+
+    with LeaseLock(storage, renew_s=0) as lock:
+        before = storage.read(".lock")
+        for name, error in (("read", OSError("away")), ("write", ManifestError("output_unwritable", "away"))):
+            with monkeypatch.context() as patch:
+                patch.setattr(storage, name, lambda *_, error=error: fail(error))
+                lock.renew()
+        lock.renew()
+        assert storage.read(".lock") != before
+        storage.write(".lock", b'{"token": "of another"}')
+        with pytest.raises(ManifestError, match="run_locked"):
+            lock.renew()
+
+
+@pytest.mark.parametrize("content", ['{"renewed": "soon"}', '{"renewed": null}', '{"renewed": NaN}', "[1]", "{"])
+def test_a_damaged_lease_is_free(content):
+    storage = open_storage("memory://damaged/run")
+    storage.write(".lock", content.encode())
+    with LeaseLock(storage) as lock:
+        lock.renew()
+
+
 def test_an_unwritable_folder_gives_one_sentence(tmp_path):
     (tmp_path / "file").write_text("in the way")
     with pytest.raises(ManifestError, match="output_unwritable"), create_run_lock(open_storage(tmp_path / "file")):

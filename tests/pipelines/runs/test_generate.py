@@ -19,6 +19,7 @@ from manifests.problems import ManifestError
 from manifests.record import derive_seed
 from manifests.run.events import read_events
 from manifests.run.folder import RunFolder
+from manifests.run.lock import LocalLock
 from manifests.storage import open_storage
 from pipelines.cli.main import app
 from pipelines.engine import loop
@@ -181,6 +182,23 @@ def test_a_finished_run_is_resumed_without_starting_a_worker(finished, tmp_path,
         result = resume_run(finished, retry=retry)
         assert result.already_finished
         assert result.all_ok
+
+
+def test_the_lock_is_renewed_while_many_shards_are_opened_again(finished, tmp_path, monkeypatch):
+    run, calls = tmp_path / "run", []
+    shutil.copytree(finished, run)
+    (run / read_rows(run)["r1"]["video"]).unlink()
+    reopen_shard = RunFolder.reopen_shard
+
+    def interrupt(*_, **__):
+        raise RunInterrupted("interrupted", "by the test")
+
+    monkeypatch.setattr(RunFolder, "reopen_shard", lambda *args: calls.append("shard") or reopen_shard(*args))
+    monkeypatch.setattr(LocalLock, "renew", lambda lock: calls.append("renewal"))
+    monkeypatch.setattr(loop, "run_pipeline", interrupt)
+    with pytest.raises(RunInterrupted):
+        resume_run(run, retry=["missing"])
+    assert calls == ["shard", "renewal", "shard", "renewal"]
 
 
 def test_a_missing_video_is_reported_and_made_again(finished, tmp_path):
