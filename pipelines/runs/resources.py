@@ -113,9 +113,12 @@ def has_light_renderer(config: RunConfig, modes: Iterable[Mode]) -> bool:
 
 def count_rendering_cores(config: RunConfig) -> int:
     """Return the number of cores for rendering: those of this machine, or 1 on a cluster, whose nodes are unknown."""
-    if config.executor != "local" and config.ray.address:
-        return 1
-    return count_usable_cores()
+    return 1 if _find_cluster(config) else count_usable_cores()
+
+
+def _find_cluster(config: RunConfig) -> str | None:
+    """Return the address of the cluster that a run uses; None if it runs on this machine."""
+    return None if config.executor == "local" else ExecutorConfig(address=config.ray.address).cluster
 
 
 def count_offered_cpus(pipeline: Pipeline) -> int:
@@ -136,10 +139,10 @@ def count_run_gpus(config: RunConfig) -> int:
     if config.ray.gpus is not None:
         return config.ray.gpus
     n_gpus = find_executor(config.executor).count_gpus(ExecutorConfig(address=config.ray.address))
-    if not n_gpus and config.executor != "local" and config.ray.address:
+    if not n_gpus and (cluster := _find_cluster(config)):
         raise ConfigError(
             "gpus_unknown",
-            f"{config.ray.address}: the cluster has no GPU now; expected at least one: set ray.gpus to the number that "
+            f"{cluster}: the cluster has no GPU now; expected at least one: set ray.gpus to the number that "
             "it will have, or ray.gpus=0 to run on CPUs",
         )
     return n_gpus

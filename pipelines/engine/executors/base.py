@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -103,7 +104,7 @@ ProgressCallback: TypeAlias = Callable[[Sequence[BatchProgress]], None]
 class ExecutorConfig:
     """The location of the workers; an executor ignores options that it does not support."""
 
-    # address of a running cluster (`auto`, `host:6379`, `ray://host:10001`); None starts workers on this machine
+    # address of a running cluster (`auto`, `host:6379`, `ray://host:10001`); None for that in `RAY_ADDRESS`, if any
     address: str | None = None
     # num_cpus, num_gpus: resources to offer on this machine; None for all
     num_cpus: int | None = None
@@ -111,6 +112,11 @@ class ExecutorConfig:
     required_cpus: float = 0.0  # CPUs that all workers of the run reserve together
     object_store_bytes: int | None = None  # memory for payloads on this machine; None for the executor's default
     dashboard: bool = False  # whether to start a dashboard on this machine
+
+    @property
+    def cluster(self) -> str | None:
+        """Address of the running cluster; None starts workers on this machine."""
+        return self.address or os.environ.get("RAY_ADDRESS")  # set inside `ray job submit`
 
 
 class Executor(ABC):

@@ -32,7 +32,7 @@ from pipelines.engine.executors.base import (
     WorkerReport,
     run_batch,
 )
-from pipelines.engine.executors.ray_connection import connect_to_ray, find_address
+from pipelines.engine.executors.ray_connection import connect_to_ray
 from pipelines.engine.executors.ray_metrics import RayMetrics
 from pipelines.engine.graph import StageSpec
 from pipelines.engine.statistics import RunStatistics
@@ -149,7 +149,7 @@ class RayExecutor(Executor):
         Raises:
             EnvironmentFault: no cluster answers at the address.
         """
-        if find_address(config) is None and not ray.is_initialized():
+        if config.cluster is None and not ray.is_initialized():
             import torch
 
             return torch.cuda.device_count()
@@ -176,7 +176,7 @@ class RayExecutor(Executor):
             return
         connect_to_ray(self._config)
         self._started_ray = True
-        if find_address(self._config) is not None:
+        if self._config.cluster is not None:
             self._cpu_scale = _fit_cpus(self._config.required_cpus)
 
     def describe_resources(self) -> str:

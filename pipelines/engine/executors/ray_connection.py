@@ -32,7 +32,7 @@ def connect_to_ray(config: ExecutorConfig, *, show_logs: bool = False) -> None:
         EnvironmentFault: `ray_unreachable` if no cluster answers at the address or it refuses the connection,
             `ray_start` or `ray_folder` if Ray does not start on this machine.
     """
-    address = find_address(config)
+    address = config.cluster
     options: dict[str, Any] = {"log_to_driver": show_logs, "logging_level": logging.ERROR}
     if address is None:
         options |= {"num_cpus": config.num_cpus, "num_gpus": config.num_gpus, "address": "local"}
@@ -50,11 +50,6 @@ def connect_to_ray(config: ExecutorConfig, *, show_logs: bool = False) -> None:
             text = f"Ray on this machine: does not start ({_first_sentence(error)}): mend that, or use executor=local"
             raise EnvironmentFault("ray_start", text) from error
         raise _unreachable(address, _first_sentence(error)) from error
-
-
-def find_address(config: ExecutorConfig) -> str | None:
-    """Return the address of the running cluster; None if Ray is to be started on this machine."""
-    return config.address or os.environ.get("RAY_ADDRESS")  # set inside `ray job submit`
 
 
 def _first_sentence(error: Exception) -> str:

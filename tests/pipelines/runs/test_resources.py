@@ -4,9 +4,10 @@ import pytest
 
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError
+from pipelines.engine.executors.ray import RayExecutor
 from pipelines.runs.config import RayOptions, RunConfig, StageOptions
 from pipelines.runs.generate import build_video_pipeline
-from pipelines.runs.resources import count_offered_cpus, count_rendering_cores, has_light_renderer
+from pipelines.runs.resources import count_offered_cpus, count_rendering_cores, count_run_gpus, has_light_renderer
 
 MODES = [("human",), ("animal",), ("human", "animal")]
 
@@ -93,6 +94,21 @@ def test_the_built_in_model_is_small_but_the_published_one_is_not(models, light)
     assert has_light_renderer(config, ("human", "animal")) == light
 
 
-def test_cores_of_a_cluster_are_unknown():
-    assert count_rendering_cores(RunConfig()) >= 1
+def test_cores_of_a_cluster_are_unknown(monkeypatch):
+    monkeypatch.setattr("pipelines.runs.resources.count_usable_cores", lambda: 8)
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert count_rendering_cores(RunConfig()) == 8
     assert count_rendering_cores(RunConfig(ray=RayOptions(address="auto"))) == 1
+    monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")  # inside of a submitted job
+    assert count_rendering_cores(RunConfig()) == 1
+    assert count_rendering_cores(RunConfig(executor="local")) == 8
+
+
+def test_a_cluster_without_gpus_is_reported_in_a_submitted_job_too(monkeypatch):
+    monkeypatch.setattr(RayExecutor, "count_gpus", staticmethod(lambda config: 0))
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    assert count_run_gpus(RunConfig()) == 0
+    for config in (RunConfig(ray=RayOptions(address="10.0.0.1:6379")), RunConfig()):
+        with pytest.raises(ConfigError, match=r"gpus_unknown: 10\.0\.0\.1:6379: the cluster has no GPU now"):
+            count_run_gpus(config)
+        monkeypatch.setenv("RAY_ADDRESS", "10.0.0.1:6379")
