@@ -68,7 +68,6 @@ class InsightFaceDetector:
         files: model files by role: `face_detector` (det_10g.onnx), `landmarks106` (2d106det.onnx), `landmarks203`
             (landmark.onnx).
         device: `cpu`, `cuda` or `cuda:N`; the CPU is used if ONNX Runtime was built without CUDA.
-        threads: CPU threads of each network; 0 uses the default of ONNX Runtime.
         config: options of the detector.
 
     Raises:
@@ -81,7 +80,6 @@ class InsightFaceDetector:
         *,
         files: Mapping[str, Path],
         device: str = "cpu",
-        threads: int = 0,
         config: InsightFaceConfig | None = None,
     ) -> None:
         self.config = config or InsightFaceConfig()
@@ -94,20 +92,17 @@ class InsightFaceDetector:
             )
 
         paths = {role: Path(files[role]) for role in _FILES}
-        self._scrfd = load_scrfd(
-            paths["face_detector"], side=DETECTOR_SIDE, overlap=self.config.overlap, device=device, threads=threads
-        )
-        self._landmarks106 = load_landmarks106(paths["landmarks106"], device=device, threads=threads)
-        self._landmarks203 = OnnxNetwork(
-            paths["landmarks203"], device=device, threads=threads, shape=SHAPE, outputs={2: 2 * 203}
-        )
+        overlap = self.config.overlap
+        self._scrfd = load_scrfd(paths["face_detector"], side=DETECTOR_SIDE, overlap=overlap, device=device)
+        self._landmarks106 = load_landmarks106(paths["landmarks106"], device=device)
+        self._landmarks203 = OnnxNetwork(paths["landmarks203"], device=device, shape=SHAPE, outputs={2: 2 * 203})
 
     @classmethod
     def create(cls, source: DetectorSource) -> InsightFaceDetector:
         """Create the detector from a model bundle."""
         files = {role: source.file(role) for role in _FILES}
         config = InsightFaceConfig(threshold=source.threshold)
-        return cls(files=files, device=str(source.device), threads=source.threads, config=config)
+        return cls(files=files, device=str(source.device), config=config)
 
     def detect(self, image: Image) -> list[Face]:
         """Detect faces.

@@ -32,7 +32,7 @@ ARCFACE_SIDE = 112  # side of an aligned face, pixels
 ARCFACE_FEATURES = 512
 
 
-def load_scrfd(path: Path, *, side: int, overlap: float, device: str, threads: int) -> SCRFD:
+def load_scrfd(path: Path, *, side: int, overlap: float, device: str) -> SCRFD:
     """Load the SCRFD face detector (arXiv:2105.04714), `det_10g.onnx`.
 
     Args:
@@ -40,7 +40,6 @@ def load_scrfd(path: Path, *, side: int, overlap: float, device: str, threads: i
         side: side of the square that pictures are fitted into, pixels.
         overlap: largest intersection over union of two faces.
         device: `cpu`, `cuda` or `cuda:N`.
-        threads: CPU threads; 0 uses the default of ONNX Runtime.
 
     Returns:
         Detector of the library. Threads may share it.
@@ -53,7 +52,6 @@ def load_scrfd(path: Path, *, side: int, overlap: float, device: str, threads: i
     network = OnnxNetwork(
         path,
         device=device,
-        threads=threads,
         shape=(1, 3, side, side),
         outputs=dict(enumerate(count * numbers for numbers in (1, 4, 10) for count in anchors)),
     )
@@ -88,10 +86,10 @@ def detect_faces(
     return boxes, keypoints
 
 
-def load_landmarks106(path: Path, *, device: str, threads: int) -> Landmark:
+def load_landmarks106(path: Path, *, device: str) -> Landmark:
     """Load the network of 106 landmarks, `2d106det.onnx`; arguments and errors are those of `load_scrfd`."""
     shape = (1, 3, SIDE_106, SIDE_106)
-    network = OnnxNetwork(path, device=device, threads=threads, shape=shape, outputs={0: 2 * 106})
+    network = OnnxNetwork(path, device=device, shape=shape, outputs={0: 2 * 106})
     return _library("landmark").Landmark(model_file=str(path), session=network.session)
 
 
@@ -108,12 +106,11 @@ def detect_landmarks106(network: Landmark, image: Image, box: FloatArray) -> Flo
     return network.get(cv2.cvtColor(image, cv2.COLOR_RGB2BGR), Face(bbox=box))
 
 
-def load_arcface(path: Path, *, device: str, threads: int) -> ArcFaceONNX:
+def load_arcface(path: Path, *, device: str) -> ArcFaceONNX:
     """Load ArcFace (arXiv:1801.07698), `w600k_r50.onnx`; arguments and errors are those of `load_scrfd`."""
     network = OnnxNetwork(
         path,
         device=device,
-        threads=threads,
         shape=(2, 3, ARCFACE_SIDE, ARCFACE_SIDE),  # rejects files with a fixed batch size of 1
         outputs={0: 2 * ARCFACE_FEATURES},
     )

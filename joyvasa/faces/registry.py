@@ -26,7 +26,6 @@ class DetectorSource:
 
     device: torch.device  # device of the detector's networks
     threshold: float  # lowest score of a face, 0 to 1; detectors without scores ignore it
-    threads: int = 0  # CPU threads of each ONNX session; 0 uses the default of ONNX Runtime
     file: Callable[[str], Path]  # function that returns the path of the file of a role
     # function that returns the loaded network of a role, on the device, in eval mode
     network: Callable[[str], nn.Module]

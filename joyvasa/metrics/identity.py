@@ -69,12 +69,9 @@ class IdentityMetric(Metric):
 
     def setup(self, models: MetricModels) -> None:
         """Load SCRFD and ArcFace."""
-        import torch
-
-        device, threads = str(models.device), torch.get_num_threads()  # the worker's thread limit
-        file = models.bundle.find_file
-        detector = load_scrfd(file("scrfd"), side=DETECTOR_SIDE, overlap=OVERLAP, device=device, threads=threads)
-        arcface = load_arcface(file("arcface"), device=device, threads=threads)
+        device, file = str(models.device), models.bundle.find_file
+        detector = load_scrfd(file("scrfd"), side=DETECTOR_SIDE, overlap=OVERLAP, device=device)
+        arcface = load_arcface(file("arcface"), device=device)
         self._recognizer = FaceRecognizer(detector, arcface)
 
     def start(self, clip: Clip) -> Measurement:

@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from joyvasa.errors import ModelError, first_line
 
 
 class OnnxNetwork:
-    """Network with one input. Threads may share it.
+    """Network with one input, on as many CPU threads as PyTorch uses. Threads may share it.
 
     Attributes:
         session: session of ONNX Runtime.
@@ -22,20 +23,17 @@ class OnnxNetwork:
         device: `cpu`, `cuda` or `cuda:N`; the CPU is used if ONNX Runtime was built without CUDA.
         shape: shape of a test input.
         outputs: expected number of elements of outputs for the test input, by index of the output.
-        threads: CPU threads; 0 uses the default of ONNX Runtime.
 
     Raises:
         ModelError: `model_damaged`, or `model_mismatch` for a network of another kind.
     """
 
-    def __init__(
-        self, path: Path, *, device: str, shape: Sequence[int], outputs: Mapping[int, int], threads: int
-    ) -> None:
+    def __init__(self, path: Path, *, device: str, shape: Sequence[int], outputs: Mapping[int, int]) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # errors only, which are raised as exceptions
-        options.intra_op_num_threads = threads
+        options.intra_op_num_threads = torch.get_num_threads()  # the limit of a worker
         options.inter_op_num_threads = 1
         providers: list[str | tuple[str, dict[str, str]]] = ["CPUExecutionProvider"]
         kind, _, number = device.partition(":")

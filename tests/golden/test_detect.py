@@ -55,7 +55,7 @@ def load_stored(
     monkeypatch: pytest.MonkeyPatch, load: Callable[..., Any], network: StoredNetwork, **options: Any
 ) -> Any:
     monkeypatch.setattr(insightface_networks, "OnnxNetwork", lambda path, **_: network)
-    return load(device="cpu", threads=1, **options)
+    return load(device="cpu", **options)
 
 
 @pytest.fixture

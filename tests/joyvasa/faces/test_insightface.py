@@ -76,7 +76,7 @@ def picture() -> np.ndarray:
 
 
 def test_a_face_is_detected_with_all_landmarks(files, picture):
-    detector = InsightFaceDetector(files=files, threads=1)
+    detector = InsightFaceDetector(files=files)
     (face,) = detector.detect(picture)
     np.testing.assert_allclose(face.box, [128, 64, 384, 320], atol=1e-3)
     assert face.score == pytest.approx(0.9)
@@ -166,11 +166,22 @@ def test_crop_follows_the_106_points(files, picture):
 
 def test_factory_passes_the_files(files, picture):
     source = DetectorSource(
-        device=torch.device("cuda:0"), threshold=0.15, threads=1, file=files.__getitem__, network=lambda role: None
+        device=torch.device("cuda:0"), threshold=0.15, file=files.__getitem__, network=lambda role: None
     )
     detector = build_detector("insightface", "human", source)
     assert len(detector.detect(picture)) == 1
     assert detector.config.threshold == 0.15
+
+
+@pytest.mark.parametrize("threads", [1, 3])
+def test_networks_use_no_more_threads_than_their_worker(files, threads, monkeypatch):
+    monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+    source = DetectorSource(
+        device=torch.device("cpu"), threshold=0.1, file=files.__getitem__, network=lambda role: None
+    )
+    detector = build_detector("insightface", "human", source)
+    for session in (detector._scrfd.session, detector._landmarks106.session, detector._landmarks203.session):
+        assert session.get_session_options().intra_op_num_threads == threads
 
 
 def test_missing_library_is_named_with_the_commands_that_install_it(files, monkeypatch):
