@@ -136,8 +136,11 @@ def read_schema(files: Sequence[str]) -> pa.Schema:
 
 
 def read_fact_names(schema: pa.Schema) -> list[str]:
-    """Return the columns of an outcome table that stages declared as facts."""
-    return parse_json((schema.metadata or {}).get(FACTS.encode(), b"[]"))
+    """Return the columns of an outcome table that stages declared as facts; raises ValueError if they are damaged."""
+    names = parse_json((schema.metadata or {}).get(FACTS.encode(), b"[]"))
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"metadata {FACTS} is no list of columns")
+    return names
 
 
 def iterate_tables(

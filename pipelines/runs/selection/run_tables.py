@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from joyvasa.errors import InputError, first_line
-from joyvasa.runtime.result_tables import find_finished_tables, iterate_tables, read_schema
+from joyvasa.runtime.result_tables import find_finished_tables, iterate_tables, read_fact_names, read_schema
 from manifests.expressions import NamedColumns
 from manifests.problems import safe_text
 from manifests.run.folder import RunFolder
@@ -86,6 +86,6 @@ def _merge_schemas(roots: Sequence[str], files: Sequence[Sequence[str]]) -> pa.S
             sentence = f"{safe_text(root, 200)}: has a column of another type than the runs before it ({reason})"
             raise InputError("columns_conflict", f"{sentence}; expected one type: select from each run alone") from None
         metadata = schema.metadata or {}
-        facts |= dict.fromkeys(json.loads(metadata.get(FACTS.encode(), b"[]")))
+        facts |= dict.fromkeys(read_fact_names(schema))
         merged = merged.with_metadata({**metadata, FACTS: json.dumps([*facts])} if metadata else merged.metadata)
     return merged

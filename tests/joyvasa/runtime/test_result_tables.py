@@ -17,7 +17,7 @@ import pytest
 import joyvasa
 from joyvasa.errors import InputError
 from joyvasa.runtime import result_tables
-from joyvasa.runtime.result_tables import iterate_tables, read_schema, read_table
+from joyvasa.runtime.result_tables import FACTS, iterate_tables, read_schema, read_table
 from manifests.run.outcome_table import encode_parquet
 from tests.child_process import run_in_child
 from tests.damaged_parquet import contradict_footer
@@ -48,7 +48,9 @@ def table_file(path, table):
     path.parent.mkdir(parents=True, exist_ok=True)
     for name in {*result_tables.REQUIRED} - {*table.column_names}:
         table = table.append_column(name, pa.array(["x"] * len(table)))
-    pq.write_table(table.replace_schema_metadata({"joyvasa.schema_version": "1"}), path)
+    pq.write_table(
+        table.replace_schema_metadata({"joyvasa.schema_version": "1", **(table.schema.metadata or {})}), path
+    )
     return str(path)
 
 
@@ -176,6 +178,10 @@ def test_a_table_of_a_newer_version_is_refused(tmp_path):
         (pa.table({"shard": [["x"]]}), "column shard is list<.*>, expected int32"),
         (pa.table({"metric_sync": ["x"]}), "column metric_sync is string, expected double"),
         (pa.table([[1], [2]], ["a", "a"]), "column a occurs twice"),
+        *(
+            (pa.table({"a": [1]}, metadata={FACTS: facts}), "metadata joyvasa.facts is no list of columns")
+            for facts in ("5", "null", "[[1]]", '{"a": 1}', '"a"')
+        ),
     ],
 )
 def test_tables_with_columns_of_other_types_are_refused(tmp_path, table, sentence):
