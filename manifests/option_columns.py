@@ -11,6 +11,7 @@ from typing import Protocol
 import pyarrow as pa
 
 from joyvasa.errors import JoyvasaError, suggest_name
+from joyvasa.runtime.result_tables import INPUT_FIELDS, RESULT_FIELDS
 from manifests.problems import ManifestError, ValueFault, safe_text
 from manifests.record import Options, OptionValue, derive_seed
 from manifests.schema import parse_number
@@ -20,6 +21,8 @@ OPTION_MARK = b"joyvasa.option"  # metadata of a field of a run's manifest whose
 NEAR = 0.8  # similarity (difflib) from which a column counts as a misspelled option
 DISTINCT_CHARACTERS = 8  # from this length on the last part of an option, such as `multiplier`, stands for the option
 GUIDANCE = "sampling.cfg_scale"  # has a standard column
+# Columns of tables of runs, which are manifests of other runs: `row` is no misspelled `brow`.
+RUN_COLUMNS = frozenset(entry.name for entry in (*RESULT_FIELDS, *INPUT_FIELDS))
 
 _TRUTH = {"true": True, "false": False}
 
@@ -133,6 +136,8 @@ class OptionColumns:
 
     def _explain(self, column: str) -> str | None:
         """Return what is wrong with a column that looks like an option, or None."""
+        if column in RUN_COLUMNS:
+            return None
         if column == GUIDANCE:
             return "no option of a row; the column cfg_scale sets it: rename it"
         if column in self._run_options and "." in column:

@@ -142,7 +142,7 @@ class Scan:
         options = self._parse_options(block, option_names, faults)
         texts = read_texts(block.extra) if self._voices else None
         voices = read_voices(block.extra) if texts else None
-        records = _parse_block(block, self.manifest.folder, faults, options, texts, voices)
+        records = _parse_block(block, self.manifest.folder, faults, options, texts, voices, videos=self.videos)
         for index, record in enumerate(records):
             if record and (found := [*self._find_faults(record)]):
                 faults.setdefault(index, []).extend(found)
@@ -176,7 +176,7 @@ class Scan:
         return [*map(tuple, found)]
 
     def _find_faults(self, record: Record) -> Iterator[Fault]:
-        """Check a parsed row: its options together, its voice, and the columns that the run needs."""
+        """Check a parsed row: its options together, and its voice."""
         try:
             if self.options and record.options:
                 self.options.check(record.mode, record.options)
@@ -187,10 +187,6 @@ class Scan:
                 self._voices.check(record.voice)
         except ValueFault as fault:
             yield VOICE, record.voice or "", fault
-        if not self.videos:
-            yield from _missing_of_pair(record.image, record.audio or record.text, record.motion)
-        elif record.video is None:
-            yield "video", "", ValueFault("missing_value", "is empty; expected the path or URI of a finished video")
 
     def _check_files(
         self, files: MediaFileCheck, block: RowBlock, records: list[Record | None], faults: Faults
@@ -251,6 +247,8 @@ def _parse_block(
     options: Sequence[Options] | None = None,
     texts: Sequence[str | None] | None = None,
     voices: Sequence[str | None] | None = None,
+    *,
+    videos: bool,
 ) -> list[Record | None]:
     """Parse each row on its own, with the parsers in `schema`."""
     spoken = [*zip(fill_column(texts, len(block)), fill_column(voices, len(block)), strict=True)]
@@ -266,7 +264,7 @@ def _parse_block(
             record = None
         else:
             own = options[index] if options else ()
-            record = _parse_row(block.numbers[index], raw, folder, bad, own, *spoken[index])
+            record = _parse_row(block.numbers[index], raw, folder, bad, own, *spoken[index], videos=videos)
         if bad:
             faults.setdefault(index, []).extend(bad)
         records.append(record)
@@ -281,6 +279,8 @@ def _parse_row(
     options: Options,
     text: str | None,
     voice: str | None,
+    *,
+    videos: bool,
 ) -> Record | None:
     values: list[Any] = []
     for column, value in zip(MANIFEST_COLUMNS, raw, strict=True):
@@ -295,8 +295,7 @@ def _parse_row(
 
     image, audio, motion, video, record_id, mode, seed, cfg_scale, priority = values
     spoken = text if not any(raw[1:4]) else None
-    if video is None and not raw[3]:
-        bad += _missing_of_pair(raw[0] or None, raw[1] or spoken, raw[2])
+    bad += _missing_inputs(raw, spoken, videos=videos)
     if spoken and len(spoken) > MAX_SPOKEN_CHARACTERS:
         sentence = f"has {len(spoken):,} characters; expected at most {MAX_SPOKEN_CHARACTERS:,}: divide it"
         bad.append((TEXT, spoken, ValueFault("too_long", sentence)))
@@ -326,11 +325,16 @@ def _parse_row(
     )
 
 
-def _missing_of_pair(image: object, audio: object, motion: object) -> Iterator[Fault]:
-    """Yield the fault of each input that a row needs to be animated and does not have."""
-    if image is None:
+def _missing_inputs(raw: tuple[Any, ...], spoken: str | None, *, videos: bool) -> Iterator[Fault]:
+    """Yield the fault of each input that the run needs and a row does not have."""
+    image, audio, motion, video = raw[:4]
+    if videos:
+        if not video:
+            yield "video", "", ValueFault("missing_value", "is empty; expected the path or URI of a finished video")
+        return
+    if not image:
         yield "image", "", ValueFault("missing_value", "is empty; expected a path or URI")
-    if not audio and not motion:
+    if not audio and not spoken and not motion:
         yield "audio", "", ValueFault("missing_value", "is empty; expected a path or URI here or in motion")
 
 

@@ -126,7 +126,12 @@ def find_changed_settings(old: RunDescription, new: RunDescription) -> list[str]
     before, after = dict(_flat(old._result_settings())), dict(_flat(new._result_settings()))
     names = [*before, *(name for name in after if name not in before)]
     pairs = ((name, before.get(name, ABSENT), after.get(name, ABSENT)) for name in names)
-    return [f"{name}: {safe_text(old)} → {safe_text(new)}" for name, old, new in pairs if old != new]
+    return [f"{name}: {_format_value(old)} → {_format_value(new)}" for name, old, new in pairs if old != new]
+
+
+def _format_value(value: Any) -> str:
+    """Return a setting as `--set` and YAML files have it: `null` and `true` instead of `None` and `True`."""
+    return safe_text(value if isinstance(value, str) else json.dumps(value, ensure_ascii=False))
 
 
 def require_same_settings(old: RunDescription, new: RunDescription) -> None:

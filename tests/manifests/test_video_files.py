@@ -78,3 +78,9 @@ def test_a_table_without_the_column_of_videos_is_refused_once_and_not_by_row(tmp
     rows = write(tmp_path / f"m.{suffix}", [{"image": "p.png", "audio": "s.wav", "vidoe": "v.mp4"}] * 3)
     with pytest.raises(ManifestError, match=r"manifest_columns: .*image, audio, vidoe; expected video: rename or add"):
         [*Scan(open_manifest(rows), videos=True).blocks()]
+
+
+def test_a_row_without_a_video_is_asked_for_a_video_and_nothing_else(tmp_path):
+    rows = write(tmp_path / "m.jsonl", [{"file_name": "a.mp4"}, {"file_name": "b.mp4", "image": "p.png", "video": ""}])
+    problems = [problem for block in Scan(open_manifest(rows), videos=True).blocks() for problem in block.problems]
+    assert [(problem.row, problem.column) for problem in problems] == [(1, "video"), (2, "video")]

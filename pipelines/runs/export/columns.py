@@ -19,7 +19,8 @@ from manifests.run.manifest_file import INPUT_PREFIX
 from manifests.run.outcome_table import METRIC_REASONS
 
 RUN = "run"
-SOURCES = {name: f"source_{name}" for name in ("image", "audio", "motion")} | {f"{INPUT_PREFIX}video": "source_video"}
+SCORED_VIDEO = f"{INPUT_PREFIX}video"  # keeps its name: `source_video` is a group of options, which no manifest may have
+SOURCES = {name: f"source_{name}" for name in ("image", "audio", "motion")} | {SCORED_VIDEO: SCORED_VIDEO}
 DROPPED = frozenset({"video", "motion_file", "error", "error_code"})  # replaced, not exported, or null in ok rows
 
 # Columns that an export adds; a column of the rows with such a name gets the prefix `input_`.
@@ -41,8 +42,8 @@ class PublishedColumn:
 class PublishedColumns:
     """The columns of a data set and the conversion of rows to them.
 
-    Locations of portraits, recordings, motions and scored videos are named `source_<column>`; of absolute ones only the
-    file name is published. `run` becomes the short name of the run, `metric_reasons` lists codes only, because its
+    Locations of portraits, recordings and motions are named `source_<column>`; of absolute ones, and of those of scored
+    videos, only the file name is published. `run` becomes the short name of the run, `metric_reasons` lists codes only, because its
     sentences contain paths. Columns that hold nothing but null are text.
 
     Args:

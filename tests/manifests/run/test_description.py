@@ -42,7 +42,7 @@ def test_every_changed_setting_is_named_with_both_values():
         "configuration.sampling.steps: 50 → 10",
         "manifest.fingerprint: ab → ef",
         "bundles.sample.motion: cd → cc",
-        "configuration.extra.x: (absent) → True",
+        "configuration.extra.x: (absent) → true",
     ]
     assert new.fingerprint() != RUN.fingerprint()
     with pytest.raises(ManifestError, match=r"run_changed: .*steps: 50 → 10; .*start a new run"):

@@ -13,8 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 
 import manifests
+from manifests.manifest import open_manifest
 from manifests.problems import ManifestError
 from manifests.record import speech_path
+from manifests.scan import Scan
+from pipelines.runs.config import build_option_columns
 from pipelines.runs.evaluate import evaluate_videos
 from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.export import export_dataset
@@ -121,3 +124,7 @@ def test_a_data_set_becomes_videos_and_a_data_set_that_is_read_again(source, med
     again = read_rows(tmp_path / "again")
     assert {row["sha256"] for row in again.values()} == {rows["r0"]["sha256"], rows["r1"]["sha256"]}
     assert {row["split"] for row in again.values()} == {"train"}
+
+    for name in ("set", "run/manifest.parquet"):
+        scan = Scan(open_manifest(tmp_path / name), options=build_option_columns(config.animation))
+        assert not [problem for block in scan.blocks() for problem in block.problems]

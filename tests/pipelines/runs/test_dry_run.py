@@ -55,7 +55,7 @@ def test_the_same_conditions_are_the_same_run_and_others_are_another(tmp_path, m
         create(folder, manifest, WHERE)
     with pytest.raises(ManifestError, match=r"run_changed: .*configuration.where: .*voice == .*manifest.records: 3"):
         create(folder, manifest)
-    with pytest.raises(ManifestError, match=r"run_changed: .*configuration.limit: None → 1"):
+    with pytest.raises(ManifestError, match=r"run_changed: .*configuration.limit: null → 1"):
         create(folder, manifest, WHERE, "limit=1")
 
 
