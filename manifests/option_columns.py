@@ -10,7 +10,7 @@ from typing import Protocol
 
 import pyarrow as pa
 
-from joyvasa.errors import JoyvasaError, suggest_name
+from joyvasa.errors import ConfigError, suggest_name
 from joyvasa.runtime.result_tables import INPUT_FIELDS, RESULT_FIELDS
 from manifests.problems import ManifestError, ValueFault, safe_text
 from manifests.record import Options, OptionValue, derive_seed
@@ -50,8 +50,8 @@ class OptionColumns:
     Args:
         specs: options that a row may set, by name.
         run_options: names of all options, also of those that are the same for all rows.
-        check: function that is called with the mode and the options of a row, and raises `JoyvasaError` if they cannot
-            be used together.
+        check: function that is called with the mode and the options of a row, and raises `ConfigError` if they cannot
+            be used together; other errors are not those of the row.
     """
 
     def __init__(
@@ -98,7 +98,7 @@ class OptionColumns:
         """
         try:
             self._check(mode, options)
-        except JoyvasaError as error:
+        except ConfigError as error:
             raise ValueFault(error.code, error.sentence) from None
 
     def array(self, name: str, values: list[OptionValue | None]) -> pa.Array:

@@ -47,12 +47,21 @@ ProfilePath = Annotated[
 Measure = Annotated[
     bool, typer.Option("--measure", help="Measure the rates on this machine, by generating videos for a few rows.")
 ]
-ModelsName = Annotated[
+PlannedModels = Annotated[
     str | None,
     typer.Option(
         "--models",
         metavar="BUNDLE",
-        help="Model bundle that sets frame rate and window size (default: that of the run of --profile, or sample).",
+        help="Model bundle that sets frame rate and window size, and must be able to apply the options of all rows "
+        "(default: that of the run of --profile, or sample).",
+    ),
+]
+CheckedModels = Annotated[
+    str | None,
+    typer.Option(
+        "--models",
+        metavar="BUNDLE",
+        help="Model bundle that must be able to apply the options of all rows (default: sample).",
     ),
 ]
 ConfigFile = Annotated[
@@ -76,6 +85,7 @@ def validate_command(
     files: Files = True,
     remote: Remote = False,
     videos: Videos = False,
+    models: CheckedModels = None,
     max_report: MaxReport = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -86,7 +96,7 @@ def validate_command(
 
     shown: list[dict[str, Any]] = []
     with ProgressDisplay(enabled=not as_json) as progress, MediaFileCheck(remote=remote) as check:
-        options = None if videos else _option_columns()
+        options = None if videos else _option_columns(models)
         scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos, options=options)
         for scanned in scan.blocks(extra=True):  # as a run reads it
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
@@ -110,7 +120,7 @@ def plan_command(
     manifest: ManifestPath,
     shard_size: ShardSize = None,
     no_probe: NoProbe = False,
-    models: ModelsName = None,
+    models: PlannedModels = None,
     profile: ProfilePath = None,
     measure: Measure = False,
     config: ConfigFile = None,
@@ -129,9 +139,9 @@ def plan_command(
         raise typer.BadParameter("only allowed with --measure, except for tts and animation.*", param_hint=hint)
     run_config = _plan_config(models, config=config, settings=settings or []) if measure or settings else None
     rates = _get_rates(manifest, profile, run_config if measure else None)
-    if run_config and not models:
-        models = run_config.animation.models
-    probes = None if no_probe else build_probes(models or (rates.models if rates else None))
+    if not models:
+        models = run_config.animation.models if run_config else rates.models if rates else None
+    probes = None if no_probe else build_probes(models)
     with ProgressDisplay(enabled=not as_json) as progress:
         result = summarize_manifest(
             open_manifest(manifest),
@@ -139,7 +149,7 @@ def plan_command(
             files=not no_probe,
             probes=probes,
             profile=rates,
-            options=_option_columns(run_config),
+            options=_option_columns(models, run_config),
             voices=run_config.voices if run_config else None,
             on_progress=lambda rows: progress.update(READING, rows),
         )
@@ -152,12 +162,19 @@ def plan_command(
         raise typer.Exit(ROWS_FAILED)
 
 
-def _option_columns(run_config: RunConfig | None = None) -> OptionColumns:
-    """Return the columns that set options, with the defaults of the configuration of a run."""
+def _option_columns(models: str | None, run_config: RunConfig | None = None) -> OptionColumns:
+    """Return the columns that set options, with the defaults of the configuration of a run.
+
+    Args:
+        models: name or folder of the bundle that must be able to apply them; None for the default one.
+        run_config: options of the run; None for the defaults.
+    """
+    from joyvasa.bundles import open_bundle
     from joyvasa.options import AnimationConfig
     from pipelines.runs.config import build_option_columns
 
-    return build_option_columns(run_config.animation if run_config else AnimationConfig())
+    animation = run_config.animation if run_config else AnimationConfig()
+    return build_option_columns(animation, open_bundle(models or animation.models))
 
 
 def _plan_config(models: str | None, *, config: Path | None, settings: list[str]) -> RunConfig:

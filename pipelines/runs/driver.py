@@ -21,6 +21,7 @@ from joyvasa.bundles import open_bundle
 from joyvasa.config import config_to_dict
 from joyvasa.media.ffmpeg import ffmpeg_executable
 from joyvasa.mode import Mode
+from joyvasa.options import AnimationConfig
 from manifests.manifest import Manifest, open_manifest
 from manifests.problems import ManifestError, Problem
 from manifests.run.description import ManifestSource, RunDescription, RunKind, require_same_settings
@@ -241,7 +242,8 @@ def start_run(
 def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generator[tuple[Path, ManifestSource]]:
     """Check all rows and copy them to a temporary file; yield the file and its description."""
     problems: list[Problem] = []
-    options = None if videos else build_option_columns(config.animation, open_bundle(config.animation.models))
+    models = config.animation.models
+    options = None if videos else build_option_columns(config.animation, open_bundle(models))
     scan = Scan(source, videos=videos, options=options, voices=config.voices)
     with scratch_folder() as scratch:
         rows = scratch / RunFolder.MANIFEST
@@ -256,10 +258,11 @@ def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generat
 
         if summary.bad_rows and not config.skip_bad_rows:
             shown = "; ".join(f"{p.row_place if len(source.files) == 1 else p.place}: {p.text}" for p in problems)
+            flags = " --videos" if videos else "" if models == AnimationConfig.models else f" --models {models}"
             raise ManifestError(
                 "manifest_rows",
                 f"{source.uri}: {summary.bad_rows} of {summary.rows} rows are bad ({shown}): "
-                f"see joyvasa validate{' --videos' if videos else ''}, or run the others with --set skip_bad_rows=true",
+                f"see joyvasa validate{flags}, or run the others with --set skip_bad_rows=true",
             )
         yield rows, ManifestSource.from_scan(source, rows, summary)
 

@@ -19,7 +19,7 @@ from manifests.run.manifest_file import INPUT_PREFIX
 from manifests.run.outcome_table import METRIC_REASONS
 
 RUN = "run"
-SCORED_VIDEO = f"{INPUT_PREFIX}video"  # keeps its name: `source_video` is a group of options, which no manifest may have
+SCORED_VIDEO = f"{INPUT_PREFIX}video"  # keeps its name, because `source_video` is a group of options
 SOURCES = {name: f"source_{name}" for name in ("image", "audio", "motion")} | {SCORED_VIDEO: SCORED_VIDEO}
 DROPPED = frozenset({"video", "motion_file", "error", "error_code"})  # replaced, not exported, or null in ok rows
 
@@ -43,8 +43,8 @@ class PublishedColumns:
     """The columns of a data set and the conversion of rows to them.
 
     Locations of portraits, recordings and motions are named `source_<column>`; of absolute ones, and of those of scored
-    videos, only the file name is published. `run` becomes the short name of the run, `metric_reasons` lists codes only, because its
-    sentences contain paths. Columns that hold nothing but null are text.
+    videos, only the file name is published. `run` becomes the short name of the run, `metric_reasons` lists codes only,
+    because its sentences contain paths. Columns that hold nothing but null are text.
 
     Args:
         schema: columns of the rows.

@@ -10,6 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
+from joyvasa.errors import ModelError
 from joyvasa.motion.file import save_motion
 from manifests.estimate import NO_PROFILE, RateProfile, StageRate
 from manifests.problems import ManifestError
@@ -24,8 +25,8 @@ app.command("validate")(validate_command)
 app.command("plan")(plan_command)
 
 
-def call(*arguments):
-    return CliRunner().invoke(app, [str(argument) for argument in arguments])
+def call(*arguments, catch_exceptions=True):
+    return CliRunner().invoke(app, [str(argument) for argument in arguments], catch_exceptions=catch_exceptions)
 
 
 @pytest.fixture
@@ -46,6 +47,19 @@ def test_a_good_manifest_exits_with_0(media):
 def test_a_manifest_with_animals_counts_them(media):
     result = call("validate", write(media / "m.csv", [pair(n, mode="animal" if n % 3 else "human") for n in range(9)]))
     assert result.stdout == "9 rows, 0 bad\n  good rows by mode: 6 animal, 3 human\n"
+
+
+@pytest.mark.parametrize("command", ["validate", "plan"])
+def test_options_that_the_models_cannot_apply_are_problems_before_a_run(media, command, monkeypatch):
+    monkeypatch.setenv("JOYVASA_MODELS", str(media / "none"))
+    path = write(media / "m.csv", [pair(1, mode="animal", smile="0.5"), pair(2, smile="0.5")])
+    flags = ["--no-probe"] if command == "plan" else []
+    result = call(command, path, *flags)
+    assert result.exit_code == 3
+    assert "2 rows, 1 bad" in result.stdout
+    assert "control_unsupported: 1" in result.stdout
+    with pytest.raises(ModelError, match="models_missing"):  # no problem of the row
+        call(command, path, "--models", "joyvasa", *flags, catch_exceptions=False)
 
 
 def test_bad_rows_are_printed_up_to_a_limit_and_exit_with_3(media):
