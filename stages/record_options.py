@@ -17,12 +17,12 @@ from joyvasa.options import AnimationConfig
 
 OptionStage = Literal["portrait", "speech", "read_motion", "motion", "render"]
 
-# Options, or groups of them, by the stage that applies them. Records share the result of a stage if they agree in its
+# Options, or groups of them, by the stages that apply them. Records share the result of a stage if they agree in its
 # inputs and in these options.
 STAGE_OPTIONS: Mapping[OptionStage, tuple[str, ...]] = {
     "portrait": ("picture", "face.select", "face.index", "face.min_side", "crop", "framing"),
     "speech": ("audio", "driving.mouth_from"),
-    "read_motion": ("driving_video",),
+    "read_motion": ("driving_video", "face.min_side"),
     "motion": ("smoothing", "driving.mouth_from"),
     "render": (
         *("pose", "expression", "mouth", "eyes", "blink", "gaze", "smile", "brow", "wink"),
@@ -37,7 +37,6 @@ RUN_OPTIONS = ("driving.stitching", "driving.normalize_lip", "encoding.encoder",
 class RecordOption:
     """An option that may differ between records."""
 
-    name: str  # path of the option below `animation`
     kind: type  # type of its values: float, int, bool or str
     choices: tuple[str, ...]  # the values it may have; empty if any value of its type is allowed
     # low, high, unit: range and unit of its values, if it declares them
@@ -45,30 +44,24 @@ class RecordOption:
     high: float | None
     unit: str
     default: OptionValue | None  # its value in the configuration
-    stage: OptionStage  # stage that applies it
 
 
 def list_record_options(config: AnimationConfig) -> dict[str, RecordOption]:
     """Return the options that may differ between records, by name, with the values of a configuration as defaults."""
-    stages: dict[str, OptionStage] = {}
-    for stage, prefixes in STAGE_OPTIONS.items():
-        stages |= dict.fromkeys(prefixes, stage)
+    applied = {prefix for prefixes in STAGE_OPTIONS.values() for prefix in prefixes}
     found = {}
     for name, kind, entry, value in walk_options(config):
-        stage = stages.get(name) or stages.get(name.partition(".")[0])
         described = _describe_kind(kind)
-        if stage is None or described is None or name in RUN_OPTIONS:
+        if described is None or name in RUN_OPTIONS or applied.isdisjoint((name, name.partition(".")[0])):
             continue
         metadata = entry.metadata
         found[name] = RecordOption(
-            name=name,
             kind=described[0],
             choices=described[1],
             low=metadata.get("ge"),
             high=metadata.get("le"),
             unit=metadata.get("json_schema_extra", {}).get("unit", ""),
             default=value,
-            stage=stage,
         )
     return found
 

@@ -4,6 +4,7 @@ import pytest
 
 from joyvasa.media.ffmpeg import list_streams
 from joyvasa.motion.file import load_motion
+from manifests.record import Record
 from pipelines.runs.config import RunConfig
 from pipelines.runs.generate import build_video_pipeline, generate_videos
 from tests.joyvasa.training.recordings import recording, talking
@@ -43,6 +44,16 @@ def test_motion_is_read_in_a_stage_of_its_own_only_if_rows_have_any(gpus):
     assert set(driven.by_name) - set(plain.by_name) == {"read_motion"}
     shares = [sum(spec.num_gpus for spec in pipeline.stages) for pipeline in (plain, driven)]
     assert shares[0] == shares[1]
+
+
+@pytest.mark.parametrize("option", [("driving_video.steady", False), ("face.min_side", 200)])
+def test_rows_with_other_options_for_reading_a_motion_do_not_share_it(option):
+    pipeline = build_video_pipeline(RunConfig(), "/run", {"human": 2}, motions=True)
+    facts = {"hash_inputs": {"motion_sha256": "a", "audio_sha256": None}}
+    rows = [Record(id="a", motion="m.mp4", options=options) for options in ((), (option,))]
+    for stage in ("read_motion", "motion"):
+        first, second = (pipeline.by_name[stage].share(row, facts) for row in rows)
+        assert first != second
 
 
 @pytest.mark.slow
