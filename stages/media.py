@@ -271,6 +271,14 @@ def _archive_errors(location: str) -> Generator[None]:
 
 
 def parse_host(location: str) -> str | None:
-    """Return the host of an HTTP address, or of that of an archive; None for other locations."""
-    parts = urlsplit(location.rpartition("::")[2])
+    """Return the host of an HTTP address, or of that of an archive; None for other locations.
+
+    Raises:
+        InputError: `file_missing` if the address is none.
+    """
+    try:
+        parts = urlsplit(location.rpartition("::")[2])
+    except ValueError as error:
+        shown = safe_text(location, 200)
+        raise InputError("file_missing", f"{shown}: no such address ({error}): check the address") from None
     return parts.netloc if parts.scheme in ("http", "https") else None

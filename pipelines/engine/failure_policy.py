@@ -146,7 +146,8 @@ class FailureRules:
         (task,) = tasks
         if task.leader.replays < _MAX_REPLAYS:
             return [Replay(task)]
-        return [Reject(task, Status.QUARANTINED, "payload_lost", f"lost its payloads repeatedly: {sentence}")]
+        text = f"lost its payloads repeatedly: {sentence}"
+        return [Reject(task, Status.QUARANTINED, "payload_lost", text, lasting=False)]
 
     def decide_deferred(self, deferred: DeferVerdict) -> Decision:
         """Decide about a task whose verdict was deferred."""

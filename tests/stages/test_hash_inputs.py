@@ -123,6 +123,12 @@ def test_files_in_an_object_store_are_streamed(stage):
     assert {outcome.kind for outcome in outcomes[1:]} == {FailureKind.BAD_INPUT}
 
 
+def test_an_address_without_a_valid_host_is_bad_input(stage):
+    (outcome,) = stage.run(items({"image": "http://[bad/a.png"}))
+    assert (outcome.kind, outcome.code) == (FailureKind.BAD_INPUT, "file_missing")
+    assert outcome.sentence == "http://[bad/a.png: no such address (Invalid IPv6 URL): check the address"
+
+
 def test_the_worker_imports_no_decoders():
     code = "import sys, stages.hash_inputs; sys.exit(any(name in sys.modules for name in ('torch', 'cv2', 'ffmpeg')))"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from dataclasses import dataclass
 from typing import Literal, get_args
@@ -76,10 +77,10 @@ def parse_size(text: str) -> int:
         ConfigError: `config_invalid`.
     """
     match = _SIZE.fullmatch(text.strip())
-    size = int(float(match[1]) * _UNITS[(match[2] or "").upper()]) if match else 0
-    if size < 1:
+    size = float(match[1]) * _UNITS[(match[2] or "").upper()] if match else 0
+    if not 1 <= size < math.inf:
         raise _invalid("--shard-size", text, "a size of at least one byte, such as 500MB, 1GB or 2GiB")
-    return size
+    return int(size)
 
 
 def check_repository(name: str) -> None:

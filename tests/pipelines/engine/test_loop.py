@@ -9,6 +9,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import pytest
 
@@ -301,6 +302,21 @@ def test_a_record_whose_payloads_are_always_lost_is_quarantined():
     finished, _ = finish(pipeline, records(12), executor=LosingExecutor("r5", 1000))
     assert {name for name, record in finished.items() if record.status is not Status.OK} == {"r5"}
     assert finished["r5"].rejection.code == "payload_lost"
+
+
+def test_a_later_record_is_not_blamed_for_the_lost_payloads_of_a_result_that_it_shares():
+    share = {"share": lambda record, facts: record.image}
+    pipeline = Pipeline(
+        (
+            StageSpec(name="portrait", stage=Draw("portrait")),
+            StageSpec(name="motion", stage=Draw("motion"), inputs=("portrait",), **share),
+        )
+    )
+    rows = records(2, image=dict.fromkeys(range(2), "face"))
+    config = replace(QUICK, max_records=1)
+    finished, _ = finish(pipeline, rows, executor=LosingExecutor("r0", 1000), config=config)
+    assert finished["r0"].rejection.code == "payload_lost"
+    assert finished["r1"].status is Status.OK
 
 
 class CrowdedExecutor(LocalExecutor):

@@ -13,7 +13,7 @@ def test_sizes_have_units(text, size):
     assert parse_size(text) == size
 
 
-@pytest.mark.parametrize("text", ["", "0", "0.2", "-1GB", "1XB", "GB", "1e9", "nan"])
+@pytest.mark.parametrize("text", ["", "0", "0.2", "-1GB", "1XB", "GB", "1e9", "nan", "9" * 400, "9" * 5000])
 def test_what_is_no_size_is_refused(text):
     with pytest.raises(ConfigError, match="config_invalid: --shard-size: found"):
         parse_size(text)
