@@ -181,6 +181,8 @@ def _remove_unused(path: str) -> bool:
         return True
     try:
         lock_unused(handle)
+        if not os.path.samestat(os.fstat(handle), os.stat(path)):
+            return False  # removed and made again before it was locked
         os.unlink(path)
     except OSError:  # in use, or a file system without locks
         return False

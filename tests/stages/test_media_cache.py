@@ -10,6 +10,7 @@ import time
 import pytest
 
 from manifests.scratch import SharedScratch, sweep_scratch
+from stages import media_cache
 from stages.media_cache import PARTIAL, MediaCache, MediaCacheConfig, close_cache, open_cache
 
 
@@ -152,6 +153,20 @@ def test_a_folder_that_is_a_link_is_refused(temporary):
     scratch.folder.symlink_to(temporary / "elsewhere")
     with pytest.raises(OSError, match=str(scratch.folder)):
         SharedScratch("run")
+
+
+def test_an_entry_that_another_process_makes_again_meanwhile_is_not_removed(tmp_path, monkeypatch):
+    entry, again, real_lock = tmp_path / "entry", tmp_path / "again", media_cache.lock_unused
+    entry.write_bytes(b"old")
+    again.write_bytes(b"new")
+
+    def replace_and_lock(handle):
+        again.replace(entry)
+        real_lock(handle)
+
+    monkeypatch.setattr(media_cache, "lock_unused", replace_and_lock)
+    assert not media_cache._remove_unused(str(entry))
+    assert entry.read_bytes() == b"new"
 
 
 def test_threads_that_open_a_cache_at_once_get_the_same_one(temporary, monkeypatch):
