@@ -54,7 +54,7 @@ from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
 from joyvasa.errors import InputError, first_line
 from joyvasa.networks.speech_encoder import SAMPLE_RATE
-from joyvasa.runtime.parsing import parse_json, parse_yaml
+from joyvasa.runtime.parsing import parse_json, parse_yaml, read_limited
 from joyvasa.runtime.validation import explain_validation_error
 from joyvasa.training.clips import SPLITS, ClipRecord
 from joyvasa.training.file_store import FileStore
@@ -62,7 +62,6 @@ from joyvasa.training.moments import ExactMoments, merge_moments, moments_from_j
 
 FORMAT, VERSION = "joyvasa-dataset", 1
 CARD, INDEX, TEMPLATE, SHARDS = "dataset.yaml", "clips.parquet", "template.safetensors", "motion"
-MAX_CARD_BYTES = 1 << 20
 Count = Annotated[int, Field(strict=True, ge=0)]
 NUMBERS = ("expression", "scale", "translation", "pitch", "yaw", "roll", "eye_ratio", "lip_ratio")
 TEMPLATE_NAMES = {"expression": "exp", "translation": "t", "eye_ratio": "eyes", "lip_ratio": "lip"}
@@ -284,19 +283,16 @@ def read_card(files: FileStore) -> DatasetCard:
     where = files.location(CARD)
     try:
         with files.open(CARD) as stream:
-            data = stream.read(MAX_CARD_BYTES)
+            content = parse_yaml(read_limited(stream))
+        if [content.pop(key, None) for key in ("format", "format_version")] != [FORMAT, VERSION]:
+            raise ValueError(f"not {FORMAT} {VERSION}")
+        content.pop("hours", None)
+        card = _CARD_ADAPTER.validate_python(content)
     except (FileNotFoundError, NotADirectoryError):
         raise InputError(
             "dataset_missing",
             f"{files.root}: no {CARD}; expected a finished data set: create it with `joyvasa prepare`, or finish it",
         ) from None
-
-    try:
-        content = parse_yaml(data)
-        if [content.pop(key, None) for key in ("format", "format_version")] != [FORMAT, VERSION]:
-            raise ValueError(f"not {FORMAT} {VERSION}")
-        content.pop("hours", None)
-        card = _CARD_ADAPTER.validate_python(content)
     except ValidationError as error:
         raise damaged_dataset_error(where, explain_validation_error(error, content, root="card")[0]) from None
     except (ValueError, TypeError, AttributeError) as error:

@@ -14,7 +14,7 @@ import yaml
 
 from joyvasa.config import config_from_dict, config_to_dict
 from joyvasa.errors import ConfigError, InputError, JoyvasaError, OutputError, first_line
-from joyvasa.runtime.parsing import parse_yaml
+from joyvasa.runtime.parsing import parse_yaml, read_limited
 from joyvasa.training.checkpoint import Checkpoints
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
@@ -27,7 +27,6 @@ from pipelines.engine.interrupts import handle_signals
 from pipelines.training import RUN_FILE
 
 LAYOUT = 1
-MAX_RUN_FILE_BYTES = 1 << 20
 RESUMABLE = ("training_diverged", "workers_lost")  # errors after which the run can be resumed
 
 
@@ -105,7 +104,7 @@ def read_training_run(storage: Storage) -> TrainingRun:
     """
     try:
         with storage.open(RUN_FILE) as stream:
-            content = parse_yaml(stream.read(MAX_RUN_FILE_BYTES))
+            content = parse_yaml(read_limited(stream))
         if content["layout"] != LAYOUT or not isinstance(content["dataset"], str) or content["workers"] < 1:
             raise ValueError("written by another program")
         config = config_from_dict(TrainingConfig, content["config"], where=storage.location(RUN_FILE))
