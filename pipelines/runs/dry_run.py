@@ -61,11 +61,12 @@ def check_run(
     checked.
 
     Raises:
-        ManifestError: `run_exists`, or see `plan_run`.
+        ManifestError: `run_exists`, `output_unwritable`, or see `plan_run`.
         JoyvasaError: see `plan_run`.
     """
     config = config.with_absolute_paths()
     folder = RunFolder(open_storage(out))
+    folder.storage.require_writable()
     with plan_run(definition, folder, manifest, config, name=name) as (run, rows):
         folder.require_new()
         summary = summarize_manifest(

@@ -74,6 +74,14 @@ def test_a_dry_run_checks_everything_and_writes_nothing(tmp_path, manifest):
         check_run(GenerateRun(), manifest, str(tmp_path / "run"), make_config(WHERE, "shard_size=2"))
 
 
+def test_a_dry_run_refuses_a_folder_that_cannot_be_created(tmp_path, manifest):
+    before = sorted(tmp_path.iterdir())
+    for out in (manifest, tmp_path / "1.jpg" / "run"):
+        with pytest.raises(ManifestError, match="output_unwritable"):
+            check_run(GenerateRun(), manifest, str(out), make_config(WHERE))
+    assert sorted(tmp_path.iterdir()) == before
+
+
 def test_a_dry_run_of_an_evaluation_reads_the_column_of_videos(tmp_path):
     (tmp_path / "1.mp4").write_bytes(b"video")
     manifest = write(tmp_path / "videos.jsonl", [{"video": "1.mp4"}, {"video": "2.mp4"}])

@@ -66,6 +66,7 @@ def server(root):
 
 
 DESKTOP, PHONE = {"width": 1280, "height": 900}, {"width": 390, "height": 844}
+SMALL_PHONE = {"width": 320, "height": 640}
 SIZES = ("desktop", "phone")
 
 
@@ -375,3 +376,21 @@ def test_the_page_fits_a_phone(page):
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     open_runs(page)
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", [SMALL_PHONE], ids=["small phone"], indirect=True)
+def test_no_text_is_broken_cut_off_or_shines_through_on_a_small_phone(page):
+    assert page.evaluate("document.documentElement.scrollWidth") <= SMALL_PHONE["width"]
+    assert page.locator("#jv-status").bounding_box()["width"] >= 160
+    heading, arrow = page.locator("#jv-controls .label-wrap > span").all()
+    assert heading.evaluate("element => getComputedStyle(element).textAlign") == "left"
+    other = page.locator("#jv-options .label-wrap .icon").bounding_box()
+    assert arrow.bounding_box()["x"] == pytest.approx(other["x"], abs=2)
+    labels = page.locator("[data-testid=block-info]:visible").all()
+    layers = [int(element.evaluate("e => getComputedStyle(e).zIndex")) for element in labels]
+    assert int(page.locator("#jv-actions").evaluate("e => getComputedStyle(e).zIndex")) > max(layers)
+
+    open_runs(page)
+    box = page.locator("#jv-descending")
+    assert box.evaluate("e => e.scrollWidth - e.clientWidth") == 0
