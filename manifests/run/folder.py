@@ -9,7 +9,7 @@ import secrets
 import shutil
 import time
 from collections import Counter
-from collections.abc import Collection, Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Generator, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, replace
@@ -422,11 +422,6 @@ class RunFolder:
         file = self.storage.location(self.records_path(shard))
         schema = read_schema([file])
         return read_table([file], schema, [name for name in columns if name in schema.names] if columns else None)
-
-    def iterate_tables(self, columns: Sequence[str] | None = None) -> Iterator[pa.Table]:
-        """Yield the outcome rows of all finished shards in order, one table per shard."""
-        for shard in sorted(self.read_done_markers()):
-            yield self.read_records(shard, columns)
 
     def _media(self, shard: int, *, partial: bool = False) -> set[str]:
         """Return the paths of the videos and motions of a shard; `partial` includes partial files."""

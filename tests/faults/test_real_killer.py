@@ -16,8 +16,7 @@ import cv2
 import pytest
 
 from joyvasa.runtime.files import PARTIAL
-from manifests.run.folder import RunFolder
-from manifests.storage import open_storage
+from joyvasa.runtime.result_tables import find_finished_tables, read_table
 from pipelines.runs.generate import generate_videos
 from tests.media import EXAMPLES, ffmpeg, read_frames
 from tests.pipelines.runs.small_runs import make_config
@@ -106,7 +105,7 @@ def test_a_hundred_videos_are_generated_while_an_actor_is_killed_every_three_sec
     assert result.counts.statuses == {"ok": RECORDS}
     assert killer.kills.total() >= 10
     assert min(crashes[stage] for stage in ("portrait", "speech", "motion", "render")) >= 1
-    rows = [row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()]
+    rows = read_table(find_finished_tables(run)).to_pylist()
     assert sorted(row["record_id"] for row in rows) == sorted(f"r{n}" for n in range(RECORDS))
     for row in rows:
         assert row["frames"] == len(read_frames(run / row["video"])) == 15

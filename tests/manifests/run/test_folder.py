@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from joyvasa.errors import InputError
+from joyvasa.runtime.result_tables import find_finished_tables, read_table
 from manifests.manifest import open_manifest
 from manifests.problems import ManifestError
 from manifests.run.description import ManifestSource, RunDescription
@@ -156,12 +157,10 @@ def test_a_finished_shard_has_its_rows_and_a_marker(run):
     assert (counts.shards, counts.finished_shards, counts.records, counts.pending) == (3, 1, 10, 6)
 
 
-def test_tables_of_all_finished_shards_stream_in_order(run):
+def test_tables_of_all_finished_shards_are_read_in_order(run):
     run.finish(2)
     run.finish(0, bad=["r0001"])
-    tables = list(run.folder.iterate_tables(columns=["record_id", "status", "none"]))
-    assert [table.num_rows for table in tables] == [4, 2]
-    rows = pa.concat_tables(tables).to_pylist()
+    rows = read_table(find_finished_tables(run.folder.storage.root), columns=["record_id", "status"]).to_pylist()
     assert [row["record_id"] for row in rows] == ["r0000", "r0001", "r0002", "r0003", "r0008", "r0009"]
     assert rows[1] == {"record_id": "r0001", "status": "failed"}
 

@@ -5,9 +5,8 @@ import pytest
 from typer.testing import CliRunner
 
 from joyvasa.media.audio import probe_audio
+from joyvasa.runtime.result_tables import find_finished_tables, read_table
 from manifests.examples import DEMO, PAIRS
-from manifests.run.folder import RunFolder
-from manifests.storage import open_storage
 from pipelines.cli.demo import N_PORTRAITS, _pair_media
 from pipelines.cli.main import app
 from tests.media import DATA, write_tone
@@ -30,7 +29,7 @@ def test_a_demo_pairs_the_portraits_of_a_folder_with_its_shortest_recording(medi
     arguments = ["demo", "--out", str(out), "--executor", "local", "--media", str(media)]
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    rows = [row for table in RunFolder(open_storage(out)).iterate_tables() for row in table.to_pylist()]
+    rows = read_table(find_finished_tables(out)).to_pylist()
     assert {row["record_id"]: row["status"] for row in rows} == {"one-s0.3": "ok"}
     assert all((out / row["video"]).stat().st_size > 1000 for row in rows)
     repeated = CliRunner().invoke(app, arguments)

@@ -11,10 +11,9 @@ import pytest
 
 from joyvasa.config import load_config
 from joyvasa.motion.file import load_motion
+from joyvasa.runtime.result_tables import find_finished_tables, read_table
 from manifests.record import Record
-from manifests.run.folder import RunFolder
 from manifests.run.outcome import RecordOutcome
-from manifests.storage import open_storage
 from pipelines.engine.interrupts import RunInterrupted
 from pipelines.runs.config import RunConfig
 from pipelines.runs.shard_writer import ShardWriter
@@ -89,9 +88,7 @@ def write_example_pairs(folder: Path, *, n_rows: int, side: int, seconds: float)
 
 
 def read_rows(run: Path) -> dict[str, dict]:
-    return {
-        row["record_id"]: row for table in RunFolder(open_storage(run)).iterate_tables() for row in table.to_pylist()
-    }
+    return {row["record_id"]: row for row in read_table(find_finished_tables(run)).to_pylist()}
 
 
 def read_motions(run: Path) -> dict[str, np.ndarray]:

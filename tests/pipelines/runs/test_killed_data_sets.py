@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from joyvasa.config import config_from_dict
-from joyvasa.runtime.result_tables import shard_folder
+from joyvasa.runtime.result_tables import find_finished_tables, read_table, shard_folder
 from manifests.problems import ManifestError
 from manifests.run.folder import RunFolder
 from manifests.scratch import PREFIX
@@ -140,8 +140,7 @@ def test_a_killed_run_over_a_data_set_is_completed_with_the_media_of_each_row(so
     assert resume_run(run).counts.statuses == {"ok": ROWS}
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
 
-    tables = [*RunFolder(open_storage(run)).iterate_tables()]
-    assert sum(len(table) for table in tables) == ROWS
+    assert len(read_table(find_finished_tables(run))) == ROWS
     rows = {name.removeprefix("set-"): row for name, row in read_rows(run).items()}
     for number, (picture, sound) in enumerate(media):
         assert rows[f"r{number}"]["image_sha256"] == sha256(picture).hexdigest()

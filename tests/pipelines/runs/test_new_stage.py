@@ -8,6 +8,7 @@ import textwrap
 import pytest
 
 from joyvasa.errors import ConfigError
+from joyvasa.runtime.result_tables import find_finished_tables, read_schema
 from manifests.run.folder import RunFolder
 from manifests.storage import open_storage
 from pipelines.runs import generate as runs
@@ -82,8 +83,8 @@ def test_a_new_stage_runs_and_its_facts_become_columns(with_loudness, manifest, 
     assert rows["good"]["n_faces"] == 1, "the value of the first stage counts"
     assert rows["good"]["seconds_loudness"] >= 0
     assert rows["bad"]["loudness_db"] in (-20.5, None)
-    (table,) = RunFolder(open_storage(tmp_path / "run")).iterate_tables()
-    types = {name: str(table.schema.field(name).type) for name in ("loudness_db", "voices", "verdict")}
+    schema = read_schema(find_finished_tables(tmp_path / "run"))
+    types = {name: str(schema.field(name).type) for name in ("loudness_db", "voices", "verdict")}
     assert types == {"loudness_db": "double", "voices": "int64", "verdict": "string"}
     assert read_run_rates(str(tmp_path / "run")).stages["loudness"].per == "frame"
 

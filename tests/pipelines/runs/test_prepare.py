@@ -19,7 +19,6 @@ from joyvasa.errors import ConfigError, InputError
 from joyvasa.training.clips import assign_split
 from joyvasa.training.dataset import Dataset
 from manifests.problems import ManifestError
-from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import encode_parquet
 from manifests.storage import open_storage
 from pipelines.cli.main import app
@@ -28,14 +27,9 @@ from pipelines.runs.resume import resume_run
 from tests.joyvasa.training.recordings import planted, recording, talking
 from tests.media import MEDIA, ffmpeg
 from tests.pipelines.runs.preparing import SETTINGS, make_config
+from tests.pipelines.runs.small_runs import read_rows
 
 FEW = ("cut.mp4", "good.mp4", "other.mp4", "silent.mp4")
-
-
-def read_outcomes(folder: Path) -> dict[str, dict]:
-    return {
-        row["record_id"]: row for table in RunFolder(open_storage(folder)).iterate_tables() for row in table.to_pylist()
-    }
 
 
 def read_clip_rows(folder: Path) -> list[dict]:
@@ -80,7 +74,7 @@ def few(videos, tmp_path_factory) -> Path:
 
 
 def test_every_planted_fault_is_detected(videos, dataset_folder):
-    rows = read_outcomes(dataset_folder)
+    rows = read_rows(dataset_folder)
     assert {name: row["error_code"] for name, row in rows.items()} == videos[1]
     assert all(row["error"].count(name) >= 1 for name, row in rows.items() if row["error"])
     assert rows["good.mp4"]["frames"] == 75
@@ -237,7 +231,7 @@ def test_recordings_without_any_clip_give_one_error_and_rows(videos, tmp_path):
     with pytest.raises(InputError, match=r"dataset_empty: .*1 recordings \(silent 1\)"):
         prepare_dataset(videos[0] / "silent.mp4", tmp_path / "out", make_config())
     assert not (tmp_path / "out/dataset.yaml").exists()
-    assert read_outcomes(tmp_path / "out")["silent.mp4"]["error_code"] == "silent"
+    assert read_rows(tmp_path / "out")["silent.mp4"]["error_code"] == "silent"
 
 
 def test_animals_are_refused_before_anything_is_written(videos, tmp_path):
