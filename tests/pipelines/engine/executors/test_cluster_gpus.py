@@ -5,9 +5,6 @@ import ray
 import torch
 from ray.cluster_utils import Cluster
 
-from joyvasa.errors import ConfigError
-from pipelines.engine.executors import find_executor
-from pipelines.engine.executors.base import ExecutorConfig
 from pipelines.runs.config import RunConfig
 from pipelines.runs.generate import build_video_pipeline
 from pipelines.runs.resources import count_run_gpus
@@ -55,8 +52,3 @@ def test_without_a_cluster_the_gpus_of_this_machine_count(monkeypatch):
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 8)
     assert count_run_gpus(RunConfig()) == 8
     assert count_run_gpus(make_config("executor=local")) == 0
-
-
-def test_an_unknown_executor_is_refused():
-    with pytest.raises(ConfigError, match="expected local or ray"):
-        find_executor("slurm").count_gpus(ExecutorConfig())

@@ -12,12 +12,10 @@ from pathlib import Path
 import pytest
 import ray
 
-from joyvasa.errors import ConfigError
 from manifests.run.outcome import Status
 from pipelines.engine import pools
 from pipelines.engine.config import EngineConfig
 from pipelines.engine.events import EventKind
-from pipelines.engine.executors import find_executor
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.engine.executors.ray import RayExecutor
 from pipelines.engine.graph import Pipeline, StageSpec
@@ -240,11 +238,6 @@ def test_a_worker_of_several_cores_has_as_many_threads():
     pipeline = Pipeline((StageSpec(name="only", stage=CountThreads(), num_cpus=3.0),))
     finished, _ = finish(pipeline, records(1))
     assert finished["r0"].facts["only"] == {"threads": 3}
-
-
-def test_an_unknown_executor_is_refused():
-    with pytest.raises(ConfigError, match="expected local or ray"):
-        find_executor("slurm")
 
 
 SCRIPT = """

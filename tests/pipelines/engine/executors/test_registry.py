@@ -4,7 +4,7 @@ import pytest
 
 from joyvasa.config import load_config
 from joyvasa.errors import ConfigError
-from pipelines.engine.executors import EXECUTORS
+from pipelines.engine.executors import EXECUTORS, find_executor
 from pipelines.engine.executors.local import LocalExecutor
 from pipelines.runs.config import RunConfig
 from pipelines.runs.generate import generate_videos
@@ -41,5 +41,6 @@ def test_a_registered_executor_runs_a_pipeline(tmp_path):
 
 @pytest.mark.usefixtures("registered")
 def test_an_unknown_executor_is_refused_with_the_registered_names():
-    with pytest.raises(ConfigError, match="expected local or ray or logging"):
-        load_config(RunConfig, settings=["executor=slurm"])
+    for refuse in (find_executor, lambda name: load_config(RunConfig, settings=[f"executor={name}"])):
+        with pytest.raises(ConfigError, match="expected local or ray or logging"):
+            refuse("slurm")
