@@ -208,7 +208,9 @@ class PortraitDriver:
         self._first_keypoints = None
         if config.relative and config.relative_mode == "expression-friendly":
             self._first_keypoints = self._posed(first, first)
-            self._motion_multiplier = motion_multiplier(self.source_keypoints, self._first_keypoints)
+            pairs = zip(self.source_keypoints.split(1), self._first_keypoints.split(1), strict=True)
+            multipliers = [motion_multiplier(*pair) for pair in pairs]  # each frame of a source video has its own
+            self._motion_multiplier = torch.tensor(multipliers, device=device)[:, None, None]
 
         self._lip_delta = self._eye_delta = None
         if config.normalize_lip or target_lip_ratio is not None:

@@ -283,3 +283,18 @@ def test_a_source_video_adds_the_motion_of_the_head_in_the_region_all():
     still = driver(config, source, motion).keypoints(motion)
     video = PortraitDriver(config, source=repeat(source, 7), first_frame=motion[:1], source_moves=True)
     torch.testing.assert_close(video.keypoints(motion), still)
+
+
+def test_frames_of_a_relative_source_video_do_not_depend_on_their_batch():
+    motion, frames = make_motion(), repeat(make_source(), 7)
+    frames = dataclasses.replace(
+        frames, expression=frames.expression * torch.linspace(-2, 2, 7)[:, None, None], yaw=torch.arange(7.0)[:, None]
+    )
+    config = DrivingConfig(region="exp", relative=True)
+
+    def drive(batch):
+        video = PortraitDriver(config, source=frames[batch], first_frame=motion[:1], source_moves=True)
+        return video.keypoints(motion[batch])
+
+    whole = drive(slice(0, 7))
+    torch.testing.assert_close(torch.cat([drive(slice(0, 3)), drive(slice(3, 7))]), whole)
