@@ -16,6 +16,7 @@ from joyvasa.bundles.requirements import (
     FRAME_ROLES,
     list_network_roles,
     list_retargeting_roles,
+    require_source_controls,
     require_weights,
     resolve_detector,
     uses_retargeting,
@@ -249,8 +250,10 @@ class Models(LoadedNetworks):
 
         Raises:
             InputError: see `FaceFollower.follow`.
+            ConfigError: `control_unsupported`.
         """
         options = options or self.config
+        require_source_controls(options, self.bundle)
         crop = options.framing.apply(options.crop)
         return open_source_video(
             Path(path), self.detector, picture=options.picture, face=options.face, crop=crop, on_progress=on_progress

@@ -60,7 +60,9 @@ class LoadedNetworks:
             self.device,
         ):
             other._networks = self._networks
-            if (config.mode, config.face) == (self.config.mode, self.config.face) and "detector" in self.__dict__:
+            before = self.config
+            is_same = (config.mode, config.face, config.licenses) == (before.mode, before.face, before.licenses)
+            if is_same and "detector" in self.__dict__:
                 other.detector = self.detector
         return other
 

@@ -95,6 +95,21 @@ def require_controls(config: AnimationConfig, bundle: Bundle) -> None:
     require_weights(config, bundle, retargeting)
 
 
+def require_source_controls(config: AnimationConfig, bundle: Bundle) -> None:
+    """Check that no control is set that networks apply to pictures only, for a video whose face is animated.
+
+    Raises:
+        ConfigError: `control_unsupported`.
+    """
+    if roles := list_retargeting_roles(config, bundle):
+        name = {"lip": "mouth.open", "eye": "eyes.open"}[roles[0]]
+        raise ConfigError(
+            "control_unsupported",
+            f"{name} is set for a video: the bundle {bundle.name} applies it to pictures only, because it needs the "
+            "opening in the portrait; expected a picture: remove it for videos, or use another bundle",
+        )
+
+
 def require_models(config: AnimationConfig, bundle: Bundle) -> None:
     """Check that all weights exist and that their licenses permit the requested use.
 

@@ -181,6 +181,21 @@ def test_commercial_use_selects_detectors_of_the_program(mode, detector):
     require_models(dataclasses.replace(options, models="random"), open_bundle("random"))
 
 
+def test_a_detector_is_not_shared_with_options_that_refuse_its_license():
+    models = Models(config("models=random"))
+    detector = models.detector
+    assert models.with_config(config("models=random", "smile=0.5")).detector is detector
+    assert "detector" not in vars(models.with_config(config("models=random", "licenses=commercial")))
+
+
+@pytest.mark.parametrize("control", ["mouth.open", "eyes.open"])
+def test_openings_that_networks_apply_to_pictures_are_refused_for_videos(control, tmp_path):
+    models = Models(config("models=random", f"{control}=0.2"))
+    with pytest.raises(ConfigError, match=f"control_unsupported: {control} is set for a video") as caught:
+        models.read_source_video(tmp_path / "any.mp4")
+    assert "\n" not in caught.value.sentence
+
+
 def test_a_bundle_without_animal_roles_is_an_error_in_animal_mode():
     bundle = open_bundle("sample")
     roles = {name: role for name, role in bundle.spec.roles.items() if not name.startswith("animal_")}
