@@ -129,7 +129,11 @@ def _parse_variations(texts: list[str], seed: int) -> list[Variation]:
     from pipelines.runs.config import build_option_columns
 
     options = build_option_columns(AnimationConfig())
-    return [parse_variation(text, options, seed=seed) for text in texts]
+    variations = [parse_variation(text, options, seed=seed) for text in texts]
+    names = [variation.name for variation in variations]
+    if repeated := next((name for name in names if names.count(name) > 1), None):
+        raise typer.BadParameter(f"{repeated} is given twice; expected each option once", param_hint="--vary")
+    return variations
 
 
 def _parse_durations(text: str) -> tuple[float, float]:

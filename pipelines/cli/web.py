@@ -41,6 +41,7 @@ def web_command(
     """Serve a page to animate portraits and browse runs. Requires the extra `web`."""
     from joyvasa.errors import EnvironmentFault, install_command
     from joyvasa.options import AnimationConfig
+    from pipelines.web.confinement import RunsRoot
     from pipelines.web.password import read_password, require_password
 
     if find_spec("gradio") is None:
@@ -49,6 +50,7 @@ def web_command(
     animation = merge_options(AnimationConfig, config=config, settings=settings, flags=flags)
     password = read_password(password_file)
     require_password(host, password)
+    RunsRoot(str(root))  # reports a missing folder before Gradio is imported, which takes seconds
 
     from pipelines.web.server import WebConfig, serve_page
 

@@ -138,3 +138,6 @@ def test_a_column_is_not_drawn_a_second_time(media):
     command = ("pair", media / "faces.csv", media / "voices", "-o", media / "pairs.parquet", "--all")
     with pytest.raises(ManifestError, match=r"manifest_columns: .*pose.yaw twice, once by --vary"):
         call(*command, "--vary", "pose.yaw=-15:15")
+    result = call(*command, "--vary", "smile=0:0.5", "--vary", "smile=0.2,1")
+    assert result.exit_code == 2
+    assert "smile is given twice" in result.stderr

@@ -27,6 +27,13 @@ def test_a_public_address_requires_a_password(monkeypatch):
         web.web_command(models="random", host="0.0.0.0")
 
 
+def test_a_missing_folder_is_reported_before_the_server_is_imported(monkeypatch, tmp_path):
+    monkeypatch.setattr(web, "find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "pipelines.web.server", None)  # importing it fails
+    with pytest.raises(ConfigError, match="root_invalid: .*no such folder"):
+        web.web_command(tmp_path / "nope")
+
+
 @pytest.mark.slow
 def test_a_terminated_server_leaves_no_files(tmp_path):
     pytest.importorskip("gradio", reason="gradio is not installed: install the extra web")
