@@ -159,14 +159,20 @@ class _RowPlanner:
             stats.bytes += size
         for position, kind in enumerate(MEDIA_KINDS):
             if kind != "video" and self._media.with_inputs:
-                stated = sum(bool(row.get(INPUT_COLUMNS[kind])) for row in rows)
-                statistics.missing_inputs[kind] += stated - len(rows) + own[3 * position].null_count
+                found = own[3 * position].to_pylist()
+                lost = sum(not file and _has_input(row, kind) for row, file in zip(rows, found, strict=True))
+                statistics.missing_inputs[kind] += lost
 
     def _sample(self, index: int, location: str, duration_s: float | None) -> None:
         """Sample videos uniformly (reservoir sampling; Vitter, 1985)."""
         position = index if index < SAMPLES else self._random.randrange(index + 1)
         if position < SAMPLES:
             self._plan.samples[position : position + 1] = [(location, duration_s)]
+
+
+def _has_input(row: dict[str, Any], kind: str) -> bool:
+    """Return whether a row names a portrait or recording, or a text that was spoken."""
+    return bool(row.get(INPUT_COLUMNS[kind]) or (kind == "audio" and row.get("text") and row.get("audio_sha256")))
 
 
 def _name_record(run: str, record_id: str) -> str:

@@ -30,7 +30,7 @@ def test_a_public_address_requires_a_password(monkeypatch):
 def test_a_missing_folder_is_reported_before_the_server_is_imported(monkeypatch, tmp_path):
     monkeypatch.setattr(web, "find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "pipelines.web.server", None)  # importing it fails
-    with pytest.raises(ConfigError, match="root_invalid: .*no such folder"):
+    with pytest.raises(ConfigError, match=r"root_invalid: .*no such folder"):
         web.web_command(tmp_path / "nope")
 
 

@@ -92,10 +92,17 @@ def test_texts_without_sound_are_spoken_once_and_exported(media, tmp_path):
     assert {row["audio_sha256"] for row in rows.values()} == {sha256(media[1][0]).hexdigest()}
     assert rows["a"]["seconds_speak"] is not None
 
-    export_dataset(str(tmp_path / "run"), str(tmp_path / "set"), ExportConfig("parquet"))
+    notes = export_dataset(str(tmp_path / "run"), str(tmp_path / "set"), ExportConfig("parquet")).notes
+    assert not [note for note in notes if "missing" in note]
     table = pq.read_table(tmp_path / "set" / "train" / "00000.parquet")
     assert [value["bytes"] for value in table.column("audio").to_pylist()] == [media[1][0]] * 4
     assert table.column("tts_voice").to_pylist() == ["ann", "ann", None, "ben"]
+
+    (tmp_path / "run" / speech_path("Hi, you", "ben")).unlink()
+    notes = export_dataset(str(tmp_path / "run"), str(tmp_path / "less"), ExportConfig("parquet")).notes
+    assert [note for note in notes if "missing" in note] == [
+        "rows whose audio cannot be read or is missing, and is null: 1"
+    ]
     with pytest.raises(ManifestError, match=r"3 of 4 rows are bad .*text is not spoken"):
         generate_videos(tmp_path / "m.csv", tmp_path / "other", make_config())
 
