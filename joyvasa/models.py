@@ -250,10 +250,8 @@ class Models(LoadedNetworks):
 
         Raises:
             InputError: see `FaceFollower.follow`.
-            ConfigError: `control_unsupported`.
         """
         options = options or self.config
-        require_source_controls(options, self.bundle)
         crop = options.framing.apply(options.crop)
         return open_source_video(
             Path(path), self.detector, picture=options.picture, face=options.face, crop=crop, on_progress=on_progress
@@ -266,8 +264,13 @@ class Models(LoadedNetworks):
     def render_source_video(
         self, source: SourceVideo, motion: MotionSequence, options: AnimationConfig | None = None
     ) -> Iterator[np.ndarray]:
-        """Yield the frames of a source video with another motion at its rate, see `SourceVideoRenderer.render`."""
+        """Yield the frames of a source video with another motion at its rate, see `SourceVideoRenderer.render`.
+
+        Raises:
+            ConfigError: `control_unsupported`.
+        """
         options = options or self.config
+        require_source_controls(options, self.bundle)
         driving = replace(options.driving, region=options.source_video.region, normalize_lip=False)
         driving = driving.for_mode(options.mode)
         controller = self.build_controller(options)

@@ -24,6 +24,8 @@ from joyvasa.models import Models
 from joyvasa.motion.driving import DrivingConfig
 from joyvasa.networks.motion_generator import MotionGeneratorConfig
 from joyvasa.options import AnimationConfig
+from joyvasa.rendering.source_video import SourceVideo
+from tests.motions import opening_mouth
 
 NETWORKS = ("appearance_feature_extractor", "motion_extractor", "warping_module", "spade_generator")
 SHARED = ("motion_generator", "motion_template", "stitching")
@@ -189,10 +191,12 @@ def test_a_detector_is_not_shared_with_options_that_refuse_its_license():
 
 
 @pytest.mark.parametrize("control", ["mouth.open", "eyes.open"])
-def test_openings_that_networks_apply_to_pictures_are_refused_for_videos(control, tmp_path):
-    models = Models(config("models=random", f"{control}=0.2"))
+def test_openings_that_networks_apply_to_pictures_are_refused_for_videos(control):
+    models, row = Models(config("models=random")), config("models=random", f"{control}=0.2")
+    source, motion = SourceVideo(None, None), opening_mouth(2)  # type: ignore[arg-type]
+    models.render_source_video(source, motion)  # nothing is decoded before the first frame
     with pytest.raises(ConfigError, match=f"control_unsupported: {control} is set for a video") as caught:
-        models.read_source_video(tmp_path / "any.mp4")
+        models.render_source_video(source, motion, row)
     assert "\n" not in caught.value.sentence
 
 
