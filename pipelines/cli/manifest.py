@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from pipelines.runs.config import RunConfig
 
 READING = "rows read"  # title of the progress bar
-PLAN_SETTING = re.compile(r"tts=|animation\.")  # settings that change a plan without a measurement
+PLAN_SETTING = re.compile(r"tts(_voice)?=|animation\.")  # settings that change checks and a plan without a measurement
 PROBE_RATE, PROBE_SIZE = 25, (16, 16)  # frames per second and pixels at which driving videos are counted
 TIME_UNITS = {"h": 1, "min": 60, "s": 3600, "ms": 3_600_000}
 DISK_UNITS = {"GB": 1, "MB": 1e3, "kB": 1e6, "B": 1e9}
@@ -74,8 +74,14 @@ Settings = Annotated[
     list[str] | None,
     typer.Option(
         "--set",
-        help="Set an option of `joyvasa generate`; without --measure, tts or one of animation.*.",
+        help="Set an option of `joyvasa generate`; without --measure, tts, tts_voice or one of animation.*.",
         metavar="KEY=VALUE",
+    ),
+]
+CheckSettings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Set tts, tts_voice or one of animation.*, as for `joyvasa generate`.", metavar="KEY=VALUE"
     ),
 ]
 
@@ -86,6 +92,7 @@ def validate_command(
     remote: Remote = False,
     videos: Videos = False,
     models: CheckedModels = None,
+    settings: CheckSettings = None,
     max_report: MaxReport = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -94,10 +101,18 @@ def validate_command(
     from manifests.media_files import MediaFileCheck
     from manifests.scan import Scan
 
+    if not all(PLAN_SETTING.match(setting) for setting in settings or []):
+        raise typer.BadParameter("expected tts, tts_voice or one of animation.*", param_hint="--set")
+    run_config = _plan_config(models, config=None, settings=settings) if settings else None
     shown: list[dict[str, Any]] = []
     with ProgressDisplay(enabled=not as_json) as progress, MediaFileCheck(remote=remote) as check:
-        options = None if videos else _option_columns(models)
-        scan = Scan(open_manifest(manifest), files=check if files else None, videos=videos, options=options)
+        scan = Scan(
+            open_manifest(manifest),
+            files=check if files else None,
+            videos=videos,
+            options=None if videos else _option_columns(models, run_config),
+            voices=run_config.voices if run_config else None,
+        )
         for scanned in scan.blocks(extra=True):  # as a run reads it
             for problem in scanned.problems[: max(0, max_report - len(shown))]:
                 shown.append(asdict(problem))
@@ -136,7 +151,9 @@ def plan_command(
         raise typer.BadParameter("expected --profile or --measure, not both", param_hint="--measure")
     if not measure and (config or not all(PLAN_SETTING.match(setting) for setting in settings or [])):
         hint = "--set, --config"
-        raise typer.BadParameter("only allowed with --measure, except for tts and animation.*", param_hint=hint)
+        raise typer.BadParameter(
+            "only allowed with --measure, except for tts, tts_voice and animation.*", param_hint=hint
+        )
     run_config = _plan_config(models, config=config, settings=settings or []) if measure or settings else None
     rates = _get_rates(manifest, profile, run_config if measure else None)
     if not models:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import platform
+import shlex
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Generator, Iterable, Mapping
@@ -259,6 +260,8 @@ def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generat
         if summary.bad_rows and not config.skip_bad_rows:
             shown = "; ".join(f"{p.row_place if len(source.files) == 1 else p.place}: {p.text}" for p in problems)
             flags = " --videos" if videos else "" if models == AnimationConfig.models else f" --models {models}"
+            if config.tts and not videos:
+                flags += f" --set {shlex.quote(f'tts={config.tts}')}"
             raise ManifestError(
                 "manifest_rows",
                 f"{source.uri}: {summary.bad_rows} of {summary.rows} rows are bad ({shown}): "

@@ -62,6 +62,15 @@ def test_options_that_the_models_cannot_apply_are_problems_before_a_run(media, c
         call(command, path, "--models", "joyvasa", *flags, catch_exceptions=False)
 
 
+def test_texts_and_voices_are_checked_with_the_speech_synthesizer_of_the_run(media):
+    path = write(media / "m.csv", [pair(1, audio="", text="Hi", voice="kal"), pair(2, audio="", text="Hi", voice="x")])
+    assert "text_without_sound: 2" in call("validate", path).stdout
+    result = call("validate", path, "--set", "tts=flite")
+    assert result.exit_code == 3
+    assert "2 rows, 1 bad\n  voice_unknown: 1" in result.stdout
+    assert call("validate", path, "--set", "limit=1").exit_code == 2
+
+
 def test_bad_rows_are_printed_up_to_a_limit_and_exit_with_3(media):
     path = write(media / "m.csv", [pair(n, mode="\x1b[2J") for n in range(9)])
     result = call("validate", path, "--max-report", 2)
