@@ -29,6 +29,7 @@ from joyvasa.options import AnimationConfig
 from joyvasa.rendering.portrait import Picture, Portrait
 from joyvasa.rendering.source_video import is_source_video
 from joyvasa.runtime.device import autocast
+from joyvasa.runtime.prefetching import prefetch_results
 
 
 @dataclass(frozen=True)
@@ -231,10 +232,16 @@ class Animator:
         """Yield the frames of a portrait in batches, uint8 RGB (batch, height, width, 3)."""
         models = self.models
         driver, composer = models.build_driver(portrait, motion), models.build_composer(portrait.picture)
-        for start in range(0, len(motion), models.batch_frames):
+
+        def render(start: int) -> torch.Tensor:
             keypoints = driver.keypoints(motion[start : start + models.batch_frames])
             with autocast(models.device, self.config.precision):
-                crops = models.renderer.render(portrait.feature, driver.source_keypoints, keypoints)
+                return models.renderer.render(portrait.feature, driver.source_keypoints, keypoints)
+
+        # A second core or a GPU renders while this thread composes; a single core has nothing to gain.
+        ahead = 1 if models.device.type != "cpu" or torch.get_num_threads() > 1 else 0
+        starts = range(0, len(motion), models.batch_frames)
+        for crops in prefetch_results(render, starts, threads=1, ahead=ahead):
             yield composer.frames(crops)
 
     def _write(

@@ -20,13 +20,13 @@ from torch import Tensor
 from joyvasa.config import config_to_dict
 from joyvasa.errors import ModelError, first_line
 from joyvasa.runtime.device import choose_device
+from joyvasa.runtime.prefetching import prefetch_results
 from joyvasa.training.checkpoint import Checkpoints, TrainingProgress, select_prefix
 from joyvasa.training.config import TrainingConfig
 from joyvasa.training.dataset import Dataset
 from joyvasa.training.file_store import FileStore
 from joyvasa.training.generation import compute_motion_correlation, generate_motion
 from joyvasa.training.initialization import build_initial_network
-from joyvasa.training.loader import prefetch_results
 from joyvasa.training.log import TrainingLog
 from joyvasa.training.losses import list_loss_parts
 from joyvasa.training.motion_plot import encode_png, plot_motion

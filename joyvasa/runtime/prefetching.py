@@ -1,4 +1,4 @@
-"""Prefetching of batches for the training loop."""
+"""Computing of results in threads, ahead of their use."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ U = TypeVar("U")
 def prefetch_results(make: Callable[[T], U], keys: Iterable[T], *, threads: int, ahead: int) -> Generator[U]:
     """Compute `make(key)` for each key in threads, at most `ahead` of them in advance.
 
-    Keys are read in the caller's thread. Threads are sufficient because reading, decompression and random numbers
-    release the GIL. The threads end with the iterator.
+    With `ahead=0`, each result is computed when it is asked for. Keys are read in the caller's thread. Threads are sufficient for
+    work that releases the GIL, such as reading, decompression and networks. They end with the iterator.
 
     Yields:
         Results in the order of the keys.
@@ -24,7 +24,7 @@ def prefetch_results(make: Callable[[T], U], keys: Iterable[T], *, threads: int,
         Exception: an exception of `make`, at its position in the order.
     """
     queue: deque[Future[U]] = deque()
-    with ThreadPoolExecutor(threads, thread_name_prefix="loader") as pool:
+    with ThreadPoolExecutor(threads, thread_name_prefix="prefetch") as pool:
         try:
             for key in keys:
                 queue.append(pool.submit(make, key))

@@ -2,7 +2,7 @@ import threading
 
 import pytest
 
-from joyvasa.training.loader import prefetch_results
+from joyvasa.runtime.prefetching import prefetch_results
 
 
 def test_results_come_in_the_order_of_the_keys():
@@ -42,4 +42,4 @@ def test_threads_end_with_the_iterator():
     results = prefetch_results(lambda key: key, range(100), threads=2, ahead=3)
     next(results)
     results.close()
-    assert not [thread for thread in threading.enumerate() if thread.name.startswith("loader")]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("prefetch")]
