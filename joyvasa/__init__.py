@@ -16,6 +16,10 @@ __version__ = "0.1.0"
 # Read when PyTorch is imported. Its threads otherwise wait actively for each other after each operation; beside another
 # program that keeps the cores busy, this makes small networks a hundred times slower.
 os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+# OpenCV reads this when it is imported, and PyTorch the other. Without it, OpenCV uses all cores in each worker of a
+# cluster, although Ray gives workers their share of threads by OMP_NUM_THREADS.
+if "OMP_NUM_THREADS" in os.environ:
+    os.environ.setdefault("OPENCV_FOR_THREADS_NUM", os.environ["OMP_NUM_THREADS"])
 
 
 def results(

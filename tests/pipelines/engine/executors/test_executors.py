@@ -9,6 +9,7 @@ import threading
 import time
 from pathlib import Path
 
+import cv2
 import pytest
 import ray
 
@@ -228,16 +229,16 @@ def test_a_ray_that_was_already_running_stays_without_the_actors():
 
 
 class CountThreads(Stage):
-    """Return the number of threads that the networks of a worker use."""
+    """Return the numbers of threads that networks and OpenCV use in a worker."""
 
     def run(self, batch):
-        return [Ok(facts={"threads": int(os.environ["OMP_NUM_THREADS"])}) for _ in batch]
+        return [Ok(facts={"torch": int(os.environ["OMP_NUM_THREADS"]), "opencv": cv2.getNumThreads()}) for _ in batch]
 
 
 def test_a_worker_of_several_cores_has_as_many_threads():
     pipeline = Pipeline((StageSpec(name="only", stage=CountThreads(), num_cpus=3.0),))
     finished, _ = finish(pipeline, records(1))
-    assert finished["r0"].facts["only"] == {"threads": 3}
+    assert finished["r0"].facts["only"] == {"torch": 3, "opencv": 3}
 
 
 SCRIPT = """
