@@ -81,7 +81,7 @@ class Resources:
     gpu: float = 0.0
     workers: Literal["one", "per_gpu"] = "one"  # number of workers: `one`, or `per_gpu` for one per GPU of the run
     all_cores: bool = False  # whether the stage uses all cores of the machine if the run has no GPU
-    time_limit_s: float = 1800.0  # time limit for one batch, seconds; a worker that exceeds it is killed
+    time_limit_s: float = 1800.0  # limit for a batch that reports no progress, seconds; its worker is killed
 
 
 class Stage(ABC, Generic[ConfigT]):
@@ -156,6 +156,9 @@ class Stage(ABC, Generic[ConfigT]):
 
     def report_progress(self, fraction: float, units: float) -> None:
         """Report how much of the running batch is done, in the thread of `run`; at most one report a second is sent.
+
+        A batch whose units do not increase within the time limit is given up, so a stage whose batches may take longer
+        than that reports.
 
         Args:
             fraction: fraction of the batch, 0 to 1.

@@ -11,6 +11,7 @@ import torch
 
 from joyvasa.errors import ConfigError
 from joyvasa.faces.detection import Face
+from joyvasa.faces.video import MAX_FRAMES, Progress
 from joyvasa.media.image import perceptual_hash
 from joyvasa.models import Models
 from joyvasa.motion.keypoints import KeypointInfo
@@ -94,7 +95,15 @@ class PortraitStage(Stage[StageConfig]):
 
     def run(self, batch: Sequence[Item]) -> list[Outcome]:
         """Find the faces of all pictures and encode all portraits at once; one at a time in `strict` mode."""
-        detected = self._map(map_each(batch, self._read), self._detect)
+
+        def read(at: int) -> _Input:
+            def report(_step: str, done: int, total: int | None) -> None:
+                finished = at + min(done / (total or MAX_FRAMES), 1)
+                self.report_progress(finished / len(batch), finished)
+
+            return self._read(batch[at], report)
+
+        detected = self._map(map_each(range(len(batch)), read), self._detect)
         portraits = self._map(map_each(detected, self._crop), self._encode)
         return map_each(portraits, self._pack)
 
@@ -104,7 +113,7 @@ class PortraitStage(Stage[StageConfig]):
             return map_each(entries, lambda entry: function([entry])[0])
         return map_batch(entries, function)
 
-    def _read(self, item: Item) -> _Input:
+    def _read(self, item: Item, on_progress: Progress) -> _Input:
         mode, expected = item.record.mode, self.config.animation.mode
         if mode != expected:
             raise ConfigError(
@@ -113,7 +122,7 @@ class PortraitStage(Stage[StageConfig]):
         with local_file(item.record.require("image"), self.media_cache) as path:
             options = self.config.for_record(item.record)
             if is_source_video(path):
-                source = self._models.read_source_video(path, options)
+                source = self._models.read_source_video(path, options, on_progress)
                 return _Input(str(path), options, self._models.first_picture(source, options), source)
             return _Input(str(path), options, read_portrait_image(path, options.picture))
 

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
+from joyvasa.faces.video import MAX_FRAMES
 from joyvasa.models import Models
 from joyvasa.motion.sequence import MOTION_FIELDS, MotionSequence
 from stages.arrays import to_array, to_tensor
@@ -61,12 +62,17 @@ class ReadMotionStage(Stage[StageConfig]):
         """Read one file at a time."""
         return map_each(batch, self._read)
 
+    def _report(self, step: str, done: int, total: int | None) -> None:
+        """Report a step of reading a video: its face is followed, then its frames are read."""
+        fraction = (min(done / (total or MAX_FRAMES), 1) + (step != "faces")) / 2
+        self.report_progress(fraction, fraction)
+
     def _read(self, item: Item) -> Outcome:
         location = item.record.motion
         if not location:
             return Ok(None, {"frames": 0, "seconds": 0.0, "bytes": 0})
         with local_file(location, self.media_cache) as path:
-            driving = self._models.read_motion(path, options=self.config.for_record(item.record))
+            driving = self._models.read_motion(path, self._report, self.config.for_record(item.record))
         motion = driving.file.motion
         payload = DrivingPayload.from_motion(motion, driving.file.provenance, sound_channels=driving.sound_channels)
         n_bytes = sum(array.nbytes for array in payload.arrays.values())

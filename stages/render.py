@@ -101,6 +101,8 @@ class RenderStage(Stage[RenderConfig]):
         """Render frames of several records in one call; in `strict` mode those of one record."""
         with ExitStack() as open_files:
             jobs = map_each(batch, lambda item: self._prepare(item, open_files))
+            self._n_rendered = 0
+            self._n_frames = sum(job.output.n_frames for job in jobs if isinstance(job, _Output))
             self._render([job for job in jobs if isinstance(job, _Job)])
             for job in jobs:
                 if isinstance(job, _VideoJob):
@@ -171,6 +173,7 @@ class RenderStage(Stage[RenderConfig]):
         try:
             for frames in job.frames:
                 self._write(job, frames)
+                self._count_rendered(len(frames))
                 if job.failure:
                     return
         except Exception as error:
@@ -178,7 +181,6 @@ class RenderStage(Stage[RenderConfig]):
             job.output.close()
 
     def _render(self, jobs: list[_Job]) -> None:
-        n_frames, n_rendered = sum(job.n_frames for job in jobs), 0
         pending: deque[Future[None]] = deque()
         with ThreadPoolExecutor(1, thread_name_prefix="compose") as pool:
             for parts in split_into_batches(jobs, self._models.batch_frames, mixed=not self.config.strict):
@@ -187,12 +189,15 @@ class RenderStage(Stage[RenderConfig]):
                     pixels = self._fetch(part.job, crops)
                     if pixels is not None:
                         pending.append(pool.submit(self._write, part.job, pixels))
-                    n_rendered += len(part)
-                    self.report_progress(n_rendered / n_frames, n_rendered)
+                    self._count_rendered(len(part))
                 while len(pending) > MAX_QUEUED_BATCHES:
                     pending.popleft().result()
             for future in pending:
                 future.result()
+
+    def _count_rendered(self, n_frames: int) -> None:
+        self._n_rendered += n_frames
+        self.report_progress(self._n_rendered / self._n_frames, self._n_rendered)
 
     def _fetch(self, job: _Job, crops: Tensor) -> np.ndarray | None:
         """Copy pixels from the device; return None if the record has failed."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -74,8 +75,15 @@ class SpeechStage(Stage[StageConfig]):
         with ExitStack() as files:
             jobs = map_each(batch, lambda item: self._probe(item, files))
             active = [job for job in jobs if isinstance(job, _Job) and job.encode]
+            n_windows, seconds = sum(job.plan.n_windows for job in active), sum(job.info.duration_s for job in active)
+            encoded = itertools.count(1)
+
+            def report_window() -> None:
+                fraction = next(encoded) / n_windows
+                self.report_progress(fraction, fraction * seconds)
+
             for group in [[job] for job in active] if self.config.strict else [active]:
-                self._encode(group)
+                self._encode(group, report_window)
         return map_each(jobs, _outcome)
 
     def _probe(self, item: Item, files: ExitStack) -> _Job | None:
@@ -89,7 +97,7 @@ class SpeechStage(Stage[StageConfig]):
         encode = not record.motion or options.driving.mixes_mouth
         return _Job(path, self._models.plan_speech(info.n_samples), encode, info)
 
-    def _encode(self, jobs: list[_Job]) -> None:
+    def _encode(self, jobs: list[_Job], report_window: Callable[[], None]) -> None:
         """Set the features, or the failure, of each job."""
         owners: list[_Job] = []  # job of each window that was read
         features = encode_windows(
@@ -103,6 +111,7 @@ class SpeechStage(Stage[StageConfig]):
             with autocast(self._models.device, self.config.animation.precision):
                 for number, window in enumerate(features):
                     owners[number].features.append(window.float().cpu())
+                    report_window()
         except Exception as error:  # an error of the network is not specific to one recording
             failure = classify_for_record(error)
             for job in jobs:

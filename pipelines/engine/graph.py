@@ -47,7 +47,7 @@ class StageSpec:
     # num_cpus, num_gpus: resources of each worker. A GPU share must be 1/n, so that workers fill the GPU exactly
     num_cpus: float = 1.0
     num_gpus: float = 0.0
-    time_limit_s: float = 600.0  # time limit for one batch; a worker that exceeds it is killed
+    time_limit_s: float = 600.0  # limit for a batch that does not advance; its worker is killed
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "output", self.output or self.name)

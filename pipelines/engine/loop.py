@@ -263,10 +263,11 @@ class _Engine:
                 self._recovery.handle_lost_payload(batch, sentence)
 
     def _on_batch_progress(self, reports: Sequence[BatchProgress]) -> None:
+        now = self._clock()
         for report in reports:
             if batch := self._batches.get(report.ticket):
-                batch.progress = report
-        self._observe(self._clock())
+                batch.report(report, now)
+        self._observe(now)
 
     def _handle_outcomes(self, batch: Batch, done: BatchDone, node: str | None) -> None:
         statistics = self._statistics.stages[batch.stage]
@@ -294,7 +295,7 @@ class _Engine:
         for pool in self._pools.values():
             for number in pool.find_overdue(now):
                 self._executor.kill_worker(number)
-                self._lose_worker(number, LossCause.TIME_LIMIT, f"no result within {pool.spec.time_limit_s:g} s")
+                self._lose_worker(number, LossCause.TIME_LIMIT, f"no progress within {pool.spec.time_limit_s:g} s")
 
     def _lose_worker(self, number: int, cause: LossCause, sentence: str) -> None:
         now = self._clock()

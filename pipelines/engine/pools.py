@@ -30,7 +30,14 @@ class Batch:
     tasks: list[StageTask]  # tasks of the batch
     alone: bool = False  # whether the worker gets no other batch until this one is finished
     started: float | None = None  # start time; None while the batch waits behind another one
+    advanced: float = 0.0  # time of the start or of the last report of more finished work
     progress: BatchProgress | None = None  # last report on the running batch
+
+    def report(self, progress: BatchProgress, now: float) -> None:
+        """Note the state of the running batch."""
+        if progress.units > (self.progress.units if self.progress else 0.0):
+            self.advanced = now
+        self.progress = progress
 
 
 @dataclass(slots=True, eq=False)
@@ -169,7 +176,7 @@ class WorkerPool:
     def _start_head(self, worker: _Worker, now: float) -> None:
         """Note that the first batch of a worker is running now."""
         head = worker.batches[0]
-        head.started = now
+        head.started = head.advanced = now
         self._n_started += 1
         self._sum_started += now
         heapq.heappush(self._deadlines, (now + self.spec.time_limit_s, head.worker, head.ticket))
@@ -241,13 +248,18 @@ class WorkerPool:
         return worker
 
     def find_overdue(self, now: float) -> list[int]:
-        """Return the workers whose running batch exceeds its time limit."""
+        """Return the workers whose running batch has not advanced within the time limit."""
         overdue = []
         while self._deadlines and self._deadlines[0][0] < now:
             _, number, ticket = heapq.heappop(self._deadlines)
             worker = self._workers.get(number)
-            if worker and worker.batches and worker.batches[0].ticket == ticket:
+            if not worker or not worker.batches or worker.batches[0].ticket != ticket:
+                continue
+            deadline = worker.batches[0].advanced + self.spec.time_limit_s
+            if deadline < now:
                 overdue.append(number)
+            else:
+                heapq.heappush(self._deadlines, (deadline, number, ticket))
         return overdue
 
     def remove(self, number: int, cause: LossCause, sentence: str, now: float) -> list[Batch]:

@@ -35,7 +35,7 @@ class StageOptions:
     workers: int | None = None  # number of worker processes
     num_cpus: float | None = None  # cores of each worker, and so the number of its threads
     num_gpus: float | None = None  # GPUs of each worker: a whole number, or 1/n
-    time_limit_s: float | None = None  # limit for one batch; a worker that exceeds it is killed
+    time_limit_s: float | None = None  # limit for a batch that reports no progress, seconds; its worker is killed
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,12 @@ def stage():
 
 def test_the_motion_and_the_sound_of_a_video_are_read(stage, tmp_path):
     video = recording(tmp_path / "talk.mp4", talking(12), rate=30.0)
+    progress = []
+    stage.on_progress = lambda *done: progress.append(done)
     (outcome,) = stage.run([Item(make_record("video", motion=video))])
+    stage.on_progress = None
+    assert progress == sorted(set(progress))
+    assert progress[-1] == (1.0, 1.0)
     assert outcome.facts["frames"] == 10
     assert outcome.facts["warnings"] is None
     (payload,) = payloads([outcome])

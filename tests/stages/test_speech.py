@@ -67,7 +67,12 @@ def test_strict_features_are_bit_identical_in_any_batch(recordings):
 
 
 def test_facts_hold_length_and_size(stage, recordings):
+    progress = []
+    stage.on_progress = lambda *done: progress.append(done)
     facts = [outcome.facts for outcome in stage.run([Item(record) for record in recordings])]
+    stage.on_progress = None
+    assert [fraction for fraction, _ in progress] == [n / 6 for n in range(1, 7)]
+    assert progress[-1][1] == pytest.approx(sum(fact["seconds"] for fact in facts))
     assert [fact["windows"] for fact in facts] == [1, 3, 2]
     assert [fact["frames"] for fact in facts] == [10, 213, 108]
     assert facts[0]["seconds"] == pytest.approx(0.4)

@@ -34,7 +34,7 @@ class LossCause(StrEnum):
     EXITED = "worker_exited"  # the stage ended the process (sys.exit)
     OUT_OF_MEMORY = "out_of_memory"  # killed by the memory monitor of its node
     GPU = "gpu_failed"  # the GPU context failed; every further call in the process fails
-    TIME_LIMIT = "time_limit"  # killed by the engine because its batch exceeded the time limit
+    TIME_LIMIT = "time_limit"  # killed by the engine because its batch did not advance within the time limit
     NODE = "node_died"  # the whole node is lost; no record is to blame
     SETUP = "setup_failed"  # `setup` raised
 

@@ -6,7 +6,7 @@ import random
 import pytest
 
 from manifests.record import Record
-from pipelines.engine.executors.base import LossCause
+from pipelines.engine.executors.base import BatchProgress, LossCause
 from pipelines.engine.graph import Route, StageSpec
 from pipelines.engine.pools import WorkerPool
 from pipelines.engine.tasks import Payload, RecordState, StageTask
@@ -95,6 +95,16 @@ def test_only_the_running_batch_of_a_worker_can_be_overdue():
     assert pool.find_overdue(18.0) == []  # the second batch has run since 9
     assert pool.find_overdue(19.5) == [0]
     assert second.started == 9.0
+
+
+def test_a_batch_that_advances_is_not_overdue():
+    pool = make_pool(1, time_limit_s=10.0)
+    pool.set_ready(0, 0.0)
+    batch = pool.submit(0, [], 0.0, alone=False)
+    for now, units in ((8.0, 1.0), (16.0, 2.0), (24.0, 2.0)):  # the last report has nothing new
+        batch.report(BatchProgress(batch.ticket, 0.0, units, now), now)
+        assert pool.find_overdue(now + 1.0) == []
+    assert pool.find_overdue(26.5) == [0]
 
 
 @pytest.mark.parametrize("seed", range(5))
