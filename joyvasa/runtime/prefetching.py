@@ -14,8 +14,8 @@ U = TypeVar("U")
 def prefetch_results(make: Callable[[T], U], keys: Iterable[T], *, threads: int, ahead: int) -> Generator[U]:
     """Compute `make(key)` for each key in threads, at most `ahead` of them in advance.
 
-    With `ahead=0`, each result is computed when it is asked for. Keys are read in the caller's thread. Threads are sufficient for
-    work that releases the GIL, such as reading, decompression and networks. They end with the iterator.
+    With `ahead=0`, each result is computed when it is asked for. Keys are read in the caller's thread. Threads are
+    sufficient for work that releases the GIL, such as reading, decompression and networks. They end with the iterator.
 
     Yields:
         Results in the order of the keys.
