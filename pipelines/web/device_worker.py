@@ -117,6 +117,7 @@ def _measure_animation(
     metrics: MetricSet, animation: Animation, sound: Path | None, models: Models, on_frames: Callable[[int], object]
 ) -> list[MetricResult]:
     """Compute the metrics of a video, in the order in which the page shows them."""
+    controller = models.build_controller()
     clip = build_clip(
         animation.picture,
         models.build_composer(animation.picture),
@@ -128,7 +129,7 @@ def _measure_animation(
         height=animation.height,
         has_sound=sound is not None or probe_video(animation.path).has_sound,
         sound=sound,
-        motion=animation.motion,
+        motion=controller.displace(controller.shape(animation.motion, animation.seed)),
         mode=models.config.mode,
         seed=animation.seed,
     )

@@ -1,6 +1,7 @@
 """A device worker makes a video and computes its metrics, without a browser."""
 
 import shutil
+from pathlib import Path
 
 import pytest
 
@@ -13,7 +14,7 @@ from pipelines.web.device_worker import DeviceWorker
 from pipelines.web.jobs import STEPS, Job, TimeEstimator
 from pipelines.web.limits import Limits
 from tests.media import EXAMPLES, write_tone
-from tests.motions import random_motion
+from tests.motions import opening_mouth, random_motion
 
 pytestmark = pytest.mark.slow
 
@@ -43,3 +44,21 @@ def test_a_motion_that_is_longer_than_the_longest_recording_is_refused(tmp_path)
     job = Job("session", tmp_path, files, dict.fromkeys(files, "x"), 0.0, AnimationConfig(models="random"))
     with pytest.raises(InputError, match="more than 12 frames"):
         DeviceWorker("cpu", TimeEstimator(), Limits(sound_s=0.2)).make_video(job)
+
+
+def test_metrics_are_those_of_the_motion_with_its_controls(tmp_path):
+    save_motion(tmp_path / "motion.safetensors", opening_mouth(30))
+    openings = {}
+    for amount in (1.0, 0.0):
+        folder = tmp_path / str(amount)
+        folder.mkdir()
+        files = {
+            "portrait": shutil.copy(EXAMPLES / "portrait.jpg", folder),
+            "motion": shutil.copy(tmp_path / "motion.safetensors", folder),
+        }
+        config = load_config(AnimationConfig, settings=["picture.max_side=320", f"mouth.amount={amount}"])
+        job = Job("session", folder, {name: Path(path) for name, path in files.items()}, files, 0.0, config)
+        metrics = DeviceWorker("cpu", TimeEstimator(), Limits()).make_video(job).metrics
+        openings[amount] = next(metric.value for metric in metrics if metric.column.name == "mouth_opening")
+    assert openings[1.0] > 0.2
+    assert openings[0.0] == 0
