@@ -9,7 +9,7 @@ from torch import Tensor
 
 from joyvasa.motion.blinks import change_blinks
 from joyvasa.motion.controls import Controls
-from joyvasa.motion.keypoints import KeypointInfo
+from joyvasa.motion.keypoints import KeypointInfo, check_keypoint_count
 from joyvasa.motion.layouts import KeypointLayout
 from joyvasa.motion.openings import LOWER_LIP, UPPER_LIP, estimate_mouth_opening
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
@@ -64,7 +64,12 @@ class MotionController:
         )
 
     def shape(self, motion: MotionSequence, seed: int) -> MotionSequence:
-        """Apply strengths and blinks to a whole motion; the seed is that of added blinks."""
+        """Apply strengths and blinks to a whole motion; the seed is that of added blinks.
+
+        Raises:
+            InputError: `keypoints_mismatch`.
+        """
+        check_keypoint_count(motion.expression.shape[1], len(self._neutral))
         pose, mouth, blink = self._controls.pose, self._controls.mouth, self._controls.blink
         layout, neutral = self._layout, self._neutral
         if pose.amount != 1:

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Literal, get_args
 import torch
 from torch import Tensor, nn
 
-from joyvasa.errors import ConfigError, InputError
+from joyvasa.errors import ConfigError
 from joyvasa.mode import Mode
 from joyvasa.motion.keypoints import (
     KeypointInfo,
+    check_keypoint_count,
     motion_multiplier,
     pose_keypoints,
     retargeting_delta,
@@ -312,16 +313,9 @@ def _index_mask(name: str, indices: tuple[int, ...] | None, published: tuple[int
 
 
 def _check_pair(source: KeypointInfo, first_frame: MotionSequence, *, source_moves: bool) -> None:
-    n_keypoints = source.canonical.shape[1]
     if (len(source) != 1 and not source_moves) or len(first_frame) != 1:
         raise ValueError(f"one portrait and one first frame are expected, not {len(source)} and {len(first_frame)}")
-    in_motion = first_frame.expression.shape[1]
-    if in_motion != n_keypoints:
-        raise InputError(
-            "keypoints_mismatch",
-            f"motion: found {in_motion} keypoints; expected the portrait's {n_keypoints}: "
-            "use portrait and motion from models with the same keypoints",
-        )
+    check_keypoint_count(first_frame.expression.shape[1], source.canonical.shape[1])
 
 
 def _require(network: nn.Module | None, name: str, option: str) -> nn.Module:

@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 FORMAT, VERSION = "joyvasa-motion", "1"
-SUFFIX = ".safetensors"
 TENSORS = MOTION_FIELDS
 MAX_BYTES = 1 << 28  # 256 MiB: ten hours at 25 frames per second and 21 keypoints; more is no motion
 MAX_HEADER_BYTES = 1 << 20

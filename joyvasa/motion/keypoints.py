@@ -15,7 +15,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from joyvasa.errors import ModelError
+from joyvasa.errors import InputError, ModelError
 from joyvasa.motion.convex_hull import convex_hull_volume
 from joyvasa.networks.layers import full_precision
 
@@ -113,6 +113,20 @@ def pose_keypoints(
 def transform_keypoints(info: KeypointInfo) -> Tensor:
     """Compute the keypoints of portraits in their own pose and expression, shape (batch, keypoints, 3)."""
     return pose_keypoints(info.canonical, info.rotation, info.expression, info.scale, info.translation)
+
+
+def check_keypoint_count(in_motion: int, n_keypoints: int) -> None:
+    """Check that a motion has as many keypoints as the models.
+
+    Raises:
+        InputError: `keypoints_mismatch`.
+    """
+    if in_motion != n_keypoints:
+        raise InputError(
+            "keypoints_mismatch",
+            f"motion: found {in_motion} keypoints; expected the portrait's {n_keypoints}: "
+            "use portrait and motion from models with the same keypoints",
+        )
 
 
 def stitch_keypoints(network: nn.Module, source: Tensor, driving: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from dataclasses import replace
 import torch
 
 from joyvasa.motion.driving import DrivingConfig, lip_mask
+from joyvasa.motion.keypoints import check_keypoint_count
 from joyvasa.motion.sequence import MotionSequence
 
 
@@ -20,10 +21,12 @@ def mix_motions(driving: MotionSequence, sampled: MotionSequence, config: Drivin
             those of `driving`.
 
     Raises:
+        InputError: `keypoints_mismatch`.
         ConfigError: `bad_driving_option` if the lip keypoints of the motion are unknown.
     """
     if not config.mixes_mouth:
         return driving
+    check_keypoint_count(driving.expression.shape[1], sampled.expression.shape[1])
     lips = lip_mask(config, driving.expression.shape[1])
     weight = 1.0 if config.mouth_from == "sound" else 0.5
     mixed = torch.lerp(driving.expression, sampled.expression, weight)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from joyvasa.errors import ConfigError
+from joyvasa.errors import ConfigError, InputError
 from joyvasa.motion.controller import MotionController, find_unsupported
 from joyvasa.motion.controls import (
     BlinkControls,
@@ -20,6 +20,7 @@ from joyvasa.motion.layouts import load_layout
 from joyvasa.motion.openings import COMPACT, LIVEPORTRAIT, estimate_eye_opening, estimate_mouth_opening, find_closings
 from joyvasa.motion.sequence import MotionSequence, MotionTemplate
 from joyvasa.options import AnimationConfig
+from tests.motions import random_motion
 
 FITS = {"compact": COMPACT, "liveportrait": LIVEPORTRAIT}
 
@@ -324,3 +325,17 @@ def test_an_offset_of_the_expression_applies_in_every_region(region):
     assert torch.allclose(
         (smiling - plain)[:, 20], torch.tensor([0.0, -0.01, 0.0]) * motion.scale / motion.scale[0], atol=1e-5
     )
+
+
+@pytest.mark.parametrize(
+    "controls",
+    [
+        {"expression": ExpressionControls(amount=0.5)},
+        {"mouth": MouthControls(amount=0.5)},
+        {"blink": BlinkControls(rate=20.0)},
+    ],
+)
+def test_a_motion_of_other_keypoints_is_refused_before_controls_change_it(controls):
+    for keypoints in (1, 9):
+        with pytest.raises(InputError, match=f"keypoints_mismatch: .* found {keypoints} keypoints; expected .* 21"):
+            make_controller(**controls).shape(random_motion(keypoints=keypoints), seed=0)

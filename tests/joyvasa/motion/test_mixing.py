@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from joyvasa.errors import ConfigError
+from joyvasa.errors import ConfigError, InputError
 from joyvasa.motion.driving import LIP_INDICES, DrivingConfig
 from joyvasa.motion.mixing import mix_motions
 from tests.motions import random_motion
@@ -31,3 +31,10 @@ def test_lips_of_unknown_keypoints_must_be_named():
 def test_an_unknown_source_is_refused():
     with pytest.raises(ConfigError, match="mouth_from: found 'both'"):
         DrivingConfig(mouth_from="both")  # type: ignore[arg-type]
+
+
+def test_a_motion_of_other_keypoints_than_those_of_the_models_is_refused():
+    config = DrivingConfig(mouth_from="mix", lip_indices=(0,))
+    for keypoints in (1, 24):
+        with pytest.raises(InputError, match=f"keypoints_mismatch: .* found {keypoints} keypoints; expected .* 21"):
+            mix_motions(random_motion(keypoints=keypoints), SAMPLED, config)
