@@ -191,6 +191,8 @@ def check_output_path(path: Path, inputs: Iterable[Path] = ()) -> None:
     Raises:
         OutputError: see `check_writable`.
     """
+    if path.is_dir():
+        raise OutputError("output_unwritable", f"{path}: is a folder; expected a file such as {path / 'out.mp4'}")
     if path.suffix.lower() != ".mp4":
         raise OutputError("output_unwritable", f"{path}: ends in {path.suffix!r}; expected a name such as out.mp4")
     check_writable(path, inputs)

@@ -8,7 +8,7 @@ import socket
 import tempfile
 import threading
 from collections.abc import Generator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated
@@ -173,12 +173,14 @@ def _add_selections(app: fastapi.FastAPI, browser: RunsBrowser, scratch: Path) -
     ) -> Response:
         if not lock.acquire(blocking=False):
             return PlainTextResponse("another selection is being written: try again in a moment", 503)
-        folder = Path(tempfile.mkdtemp(prefix="selection-", dir=scratch))
         try:
-            options = SelectionOptions(statuses=tuple(status), where=tuple(where or ()))
-            browser.write_selection(run, options, folder / SELECTION_FILE)
+            folder = Path(tempfile.mkdtemp(prefix="selection-", dir=scratch))
+            with ExitStack() as failed:
+                failed.callback(shutil.rmtree, folder)
+                options = SelectionOptions(statuses=tuple(status), where=tuple(where or ()))
+                browser.write_selection(run, options, folder / SELECTION_FILE)
+                failed.pop_all()  # the folder is removed when its file has been sent
         except JoyvasaError as error:
-            shutil.rmtree(folder)
             return PlainTextResponse(str(error), 400)
         finally:
             lock.release()

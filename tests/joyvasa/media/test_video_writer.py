@@ -7,7 +7,7 @@ import pytest
 from joyvasa.errors import ConfigError, EnvironmentFault, OutputError
 from joyvasa.media.audio import load_audio
 from joyvasa.media.ffmpeg import list_streams
-from joyvasa.media.video_writer import QUEUED_BATCHES, EncodingConfig, VideoWriter, check_encoder
+from joyvasa.media.video_writer import QUEUED_BATCHES, EncodingConfig, VideoWriter, check_encoder, check_output_path
 from tests.media import read_frames, small_disk, write_tone
 
 SIZE = {"width": 64, "height": 48, "frames_per_second": 25}
@@ -104,6 +104,11 @@ def test_invalid_paths_are_reported(tmp_path, name):
     (tmp_path / "plain.txt").touch()
     with pytest.raises(OutputError, match="output_unwritable"):
         VideoWriter(tmp_path / name, n_frames=5, **SIZE)
+
+
+def test_a_folder_is_no_name_of_a_video(tmp_path):
+    with pytest.raises(OutputError, match=r"is a folder; expected a file such as .*/out\.mp4"):
+        check_output_path(tmp_path)
 
 
 def test_a_dead_encoder_is_an_error_not_a_hang(tmp_path):

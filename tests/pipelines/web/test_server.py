@@ -1,6 +1,7 @@
 """Real requests get the page and videos below the root, and nothing else of this machine."""
 
 import base64
+import errno
 import json
 import os
 import tempfile
@@ -10,6 +11,7 @@ import pytest
 
 from joyvasa.errors import ConfigError, EnvironmentFault, ModelError
 from pipelines.web.limits import Limits
+from pipelines.web.runs_browser import RunsBrowser
 from tests.pipelines.web.server import serve_root
 
 PASSWORD = "correct horse"
@@ -60,6 +62,24 @@ def test_videos_and_reports_below_the_root_are_served(server):
     assert (part.status, part.body) == (206, bytes(range(10, 20)))
     odd = server.request("/files/run/shards/00000/videos/a%20%23%3F%2541%26%C3%A9.mp4")
     assert (odd.status, odd.body) == (200, b"odd name")
+
+
+def test_a_selection_that_fails_does_not_block_later_ones(server, monkeypatch):
+    path = "/selections/selection.parquet?run=run&status=ok"
+    with monkeypatch.context() as patch:
+        patch.setattr(RunsBrowser, "write_selection", raise_full_disk)
+        assert server.request(path).status == 500
+        folders = [folder for folder in Path(tempfile.gettempdir()).glob("*/selection-*") if not any(folder.iterdir())]
+        assert folders == []
+        patch.setattr(tempfile, "mkdtemp", raise_full_disk)
+        assert server.request(path).status == 500
+    answer = server.request(path)
+    assert answer.status == 400
+    assert b"run_unreadable" in answer.body
+
+
+def raise_full_disk(*_, **__):
+    raise OSError(errno.ENOSPC, "no space left")
 
 
 def test_a_report_cannot_act_as_the_page(server):
