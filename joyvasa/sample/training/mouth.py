@@ -22,8 +22,7 @@ from joyvasa.sample.networks.teeth import (
 from joyvasa.sample.training.head import Head, Pose
 from joyvasa.sample.training.mesh_points import load_mesh_points
 
-DEEP, WALL, TONGUE = ([18, 6, 8], [70, 28, 26], [150, 74, 70])  # RGB in bright light
-TEETH = [254, 210, 179]  # in bright light; the hue lies between that of enamel and that of teeth in videos of people
+DEEP, WALL, TONGUE, TEETH = ([18, 6, 8], [70, 28, 26], [150, 74, 70], [236, 221, 200])  # RGB in bright light
 BRIGHT_SKIN = 150  # mean of RGB of a face in bright light
 SKIN = np.array([1.24, 0.94, 0.82])  # its RGB divided by their mean; median of the portraits
 MAX_TINT = 1.04  # of colored light on the inside of a mouth; stronger tints are mostly the color of the skin

@@ -19,6 +19,7 @@ from joyvasa.motion.timing import resample_motion
 from joyvasa.motion.video import DrivingVideoConfig, is_video
 from joyvasa.options import AnimationConfig
 from joyvasa.sample.networks.points import INNER_LOWER_LIP, INNER_UPPER_LIP
+from tests.bench.video_motion import build_motion
 from tests.joyvasa.training.recordings import empty, talking
 from tests.media import EXAMPLES, MEDIA, MORE_MEDIA, ffmpeg, needs_more_media, write_tone, write_video
 
@@ -83,11 +84,11 @@ def test_motion_read_from_a_video_is_the_motion_that_made_it(made, read):
 
 @needs_more_media
 @pytest.mark.slow
-def test_the_opening_of_a_mouth_under_a_moustache_is_read(made, models, tmp_path):
-    motion, _ = made
-    save_motion(tmp_path / "motion.safetensors", motion)
+def test_the_opening_of_a_mouth_under_a_moustache_is_read(models, tmp_path):
     models = models.with_config(load_config(AnimationConfig, settings=["driving.multiplier=1.0"]))
     video, animator = tmp_path / "made.mp4", Animator(models.config, models=models)
+    motion = build_motion(animator)
+    save_motion(tmp_path / "motion.safetensors", motion)
     animator.animate(MORE_MEDIA / "portraits/s12.jpg", None, video, motion=tmp_path / "motion.safetensors")
     assert correlate(mouth_gap(motion), mouth_gap(models.read_motion(video).file.motion)) >= 0.9
 
