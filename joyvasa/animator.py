@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,13 +12,12 @@ import numpy as np
 import torch
 
 from joyvasa.bundles.requirements import require_controls, require_models
-from joyvasa.errors import InputWarning
+from joyvasa.errors import InputError, InputWarning
 from joyvasa.faces.video import Progress
 from joyvasa.media.audio import AudioInfo, probe_audio
-from joyvasa.media.ffmpeg import Clock
-from joyvasa.media.image import Image
-from joyvasa.media.paths import check_paths
-from joyvasa.media.video_writer import VideoWriter, check_encoder
+from joyvasa.media.ffmpeg import Clock, check_media
+from joyvasa.media.image import Image, check_file
+from joyvasa.media.video_writer import VideoWriter, check_encoder, check_output_path
 from joyvasa.models import Models
 from joyvasa.motion.mixing import mix_motions
 from joyvasa.motion.sampling import Recording, encode_windows, sample_motion
@@ -275,3 +275,19 @@ class Animator:
                 if on_progress:
                     on_progress("frames", n_written, len(motion))
         return composer.width, composer.height
+
+
+def check_paths(image: str | Path, audio: str | Path | None, output: Path, *, motion: str | Path | None = None) -> None:
+    """Check the files of `Animator.animate`, which takes less time than loading the models.
+
+    Raises:
+        InputError: `motion_missing`, `image_missing`, `audio_missing` or another reason why an input cannot be read.
+        OutputError: `output_unwritable`, `disk_full` or `output_is_input`.
+    """
+    check_output_path(output, [Path(path) for path in (image, audio, motion) if path is not None])
+    if audio is None and motion is None:
+        raise InputError("motion_missing", "neither a recording nor a motion; expected one of them: name a file")
+    with contextlib.suppress(OSError, ValueError):  # reported by the reader
+        check_file(Path(image))
+    if audio is not None:
+        check_media(Path(audio), "audio")

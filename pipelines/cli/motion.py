@@ -65,15 +65,12 @@ def animate_command(
     settings: Settings = None,
 ) -> None:
     """Animate a portrait of a person or an animal with a recording, a motion file or a driving video."""
-    from joyvasa.media.paths import check_paths
-
-    check_paths(image, audio, output, motion=motion)
-
-    from joyvasa.animator import Animator
+    from joyvasa.animator import Animator, check_paths
     from joyvasa.options import AnimationConfig
 
     flags = {"models": models, "mode": mode, "seed": seed, "device": device, "precision": precision}
     options = merge_options(AnimationConfig, preset=preset, config=config, settings=settings, flags=flags)
+    check_paths(image, audio, output, motion=motion)
     animator = Animator(options)
     with ProgressDisplay() as progress:
         animation = animator.animate(image, audio, output, motion=motion, on_progress=progress.update)
