@@ -141,6 +141,7 @@ SETTERS = [
     ("prepare", ["videos", "--out", "data"], "animation."),
     ("plan", ["pairs.csv", "--measure"], "animation."),
     ("plan", ["pairs.csv"], "animation."),
+    ("validate", ["pairs.csv"], "animation."),
     ("bench", [], "animation."),
     ("bench", ["--quick", "--models", "sample"], "animation."),
     ("train", ["data", "--out", "training"], None),
@@ -175,7 +176,8 @@ def test_wrong_settings_are_refused_by_every_command_before_it_starts(
 ):
     monkeypatch.chdir(tmp_path)
     for settings, words in WRONG_TRAINING_SETTINGS if prefix is None else WRONG_SETTINGS:
-        if (command, len(arguments)) == ("plan", 1) and "{}" not in settings[0]:  # only options of the animation
+        only_animation = command == "validate" or (command, len(arguments)) == ("plan", 1)
+        if only_animation and "{}" not in settings[0]:
             continue
         given = [part for setting in settings for part in ("--set", setting.replace("{}", prefix or ""))]
         error = CliRunner().invoke(app, [*command.split(), *arguments, *given]).exception
