@@ -11,7 +11,7 @@ import torch
 
 from joyvasa.errors import ConfigError
 from joyvasa.faces.detection import Face
-from joyvasa.faces.video import MAX_FRAMES, Progress
+from joyvasa.faces.video import Progress, estimate_fraction
 from joyvasa.media.image import perceptual_hash
 from joyvasa.models import Models
 from joyvasa.motion.keypoints import KeypointInfo
@@ -98,7 +98,7 @@ class PortraitStage(Stage[StageConfig]):
 
         def read(at: int) -> _Input:
             def report(_step: str, done: int, total: int | None) -> None:
-                finished = at + min(done / (total or MAX_FRAMES), 1)
+                finished = at + estimate_fraction(done, total)
                 self.report_progress(finished / len(batch), finished)
 
             return self._read(batch[at], report)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Self
 
 import numpy as np
 
-from joyvasa.faces.video import MAX_FRAMES
+from joyvasa.faces.video import estimate_fraction
 from joyvasa.models import Models
 from joyvasa.motion.sequence import MOTION_FIELDS, MotionSequence
 from stages.arrays import to_array, to_tensor
@@ -64,7 +64,7 @@ class ReadMotionStage(Stage[StageConfig]):
 
     def _report(self, step: str, done: int, total: int | None) -> None:
         """Report a step of reading a video: its face is followed, then its frames are read."""
-        fraction = (min(done / (total or MAX_FRAMES), 1) + (step != "faces")) / 2
+        fraction = (estimate_fraction(done, total) + (step != "faces")) / 2
         self.report_progress(fraction, fraction)
 
     def _read(self, item: Item) -> Outcome:

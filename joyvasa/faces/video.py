@@ -26,6 +26,11 @@ SHOWN_TIMES = 5  # times that a warning lists
 Progress = Callable[[str, int, int | None], object]  # step, done, total
 
 
+def estimate_fraction(done: int, total: int | None) -> float:
+    """Return the finished fraction of a step of `Progress`, 0 to 1; without a total, that of the longest video."""
+    return min(done / (total or MAX_FRAMES), 1.0)
+
+
 @dataclass(frozen=True)
 class VideoFrames:
     """The frames of a video at one rate and size."""

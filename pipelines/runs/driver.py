@@ -259,13 +259,17 @@ def _check_rows(source: Manifest, config: RunConfig, *, videos: bool) -> Generat
 
         if summary.bad_rows and not config.skip_bad_rows:
             shown = "; ".join(f"{p.row_place if len(source.files) == 1 else p.place}: {p.text}" for p in problems)
-            flags = " --videos" if videos else "" if models == AnimationConfig.models else f" --models {models}"
-            if config.tts and not videos:
-                flags += f" --set {shlex.quote(f'tts={config.tts}')}"
+            command = ["joyvasa", "validate"]
+            if videos:
+                command += ["--videos"]
+            if not videos and models != AnimationConfig.models:
+                command += ["--models", models]
+            if not videos and config.tts:
+                command += ["--set", f"tts={config.tts}"]
             raise ManifestError(
                 "manifest_rows",
                 f"{source.uri}: {summary.bad_rows} of {summary.rows} rows are bad ({shown}): "
-                f"see joyvasa validate{flags}, or run the others with --set skip_bad_rows=true",
+                f"see {shlex.join(command)}, or run the others with --set skip_bad_rows=true",
             )
         yield rows, ManifestSource.from_scan(source, rows, summary)
 

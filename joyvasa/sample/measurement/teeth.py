@@ -5,6 +5,7 @@ Talking people show how teeth look in the light of a face; generated videos shou
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -71,11 +72,14 @@ def _sample(image: Image, point: np.ndarray) -> np.ndarray:
 
 def read_video(path: Path, detector: FaceDetector, mesh: FaceMeshDetector) -> list[TeethColor]:
     """Return the colors in all frames of a video that show teeth."""
-    frames = list(stream_frames(path, frames_per_second=FRAMES_PER_SECOND))
-    faces = next((found for frame in frames if (found := detector.detect(frame))), None)
+
+    def frames() -> Iterator[Image]:
+        return stream_frames(path, frames_per_second=FRAMES_PER_SECOND)
+
+    faces = next((found for frame in frames() if (found := detector.detect(frame))), None)
     if not faces:
         return []
-    tracked = mesh.track(iter(frames), faces[0].box)
+    tracked = mesh.track(frames(), faces[0].box)
     colors = (read_teeth(image, points) for image, points in tracked if points is not None)
     return [color for color in colors if color]
 
