@@ -22,7 +22,7 @@ from tests.pipelines.engine.toy_stages import records
 
 pytestmark = pytest.mark.slow
 
-QUICK = EngineConfig(verdict_s=2.0, start_limit_s=180.0)
+STRICT = EngineConfig(solo_failures=1, verdict_s=0.5, start_limit_s=180.0)  # blames a record that loses one worker
 
 
 class Feature(Stage):
@@ -46,6 +46,18 @@ class Render(Stage):
         return [Ok(None, facts) for _ in batch]
 
 
+class Stuck(Stage):
+    """Does not end on the first node of the cluster that has CPUs."""
+
+    def __init__(self, node):
+        self.node = node
+
+    def run(self, batch):
+        if ray.get_runtime_context().get_node_id() == self.node:
+            time.sleep(600)
+        return [Ok(None) for _ in batch]
+
+
 @pytest.fixture
 def cluster():
     cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 0, "object_store_memory": 100 << 20})
@@ -67,11 +79,33 @@ def test_idle_workers_end_where_a_stage_with_work_finds_no_room(cluster, monkeyp
         )
     )
     finished, events = [], []
-    run_pipeline(pipeline, records(200), finished.append, executor=RayExecutor(), config=QUICK, on_event=events.append)
+    run_pipeline(pipeline, records(200), finished.append, executor=RayExecutor(), config=STRICT, on_event=events.append)
     assert [record.status for record in finished] == [Status.OK] * 200
     assert len({record.facts["render"]["gpu"] for record in finished}) == 2
     assert {event.stage for event in events if event.kind is EventKind.WORKER_ENDED} == {"portrait"}
     assert not [event for event in events if event.kind is EventKind.WORKER_LOST]
+
+
+def test_no_record_is_blamed_while_ray_does_not_know_yet_that_the_node_is_lost(cluster):
+    """Ray calls a node alive until it has missed several heartbeats; its processes are gone long before."""
+    removed = cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+    ray.init(address=cluster.address, log_to_driver=False)
+    finished, causes = [], []
+
+    removal = threading.Thread(target=cluster.remove_node, args=(removed,), kwargs={"allow_graceful": False})
+
+    def on_event(event):
+        if event.kind is EventKind.WORKER_READY and removal.ident is None:
+            removal.start()
+        if event.kind is EventKind.WORKER_LOST:
+            causes.append(event.data["cause"])
+            cluster.add_node(num_cpus=1, object_store_memory=100 << 20)
+
+    pipeline = Pipeline((StageSpec(name="render", stage=Stuck(removed.node_id), num_cpus=1, workers=1),))
+    run_pipeline(pipeline, records(3), finished.append, executor=RayExecutor(), config=STRICT, on_event=on_event)
+    removal.join()
+    assert [record.status for record in finished] == [Status.OK] * 3
+    assert causes == ["node_died"]
 
 
 @pytest.mark.parametrize("graceful", [True, False])
@@ -101,7 +135,7 @@ def test_the_run_survives_the_loss_of_a_node_and_uses_a_new_one(cluster, gracefu
         if event.kind in (EventKind.WORKER_LOST, EventKind.BATCH_RETRIED):
             lost.append(event)
 
-    run_pipeline(pipeline, records(200), on_finished, executor=RayExecutor(), config=QUICK, on_event=on_event)
+    run_pipeline(pipeline, records(200), on_finished, executor=RayExecutor(), config=STRICT, on_event=on_event)
     removal.join()
 
     assert sorted(record.record.seed for record in finished) == list(range(200))

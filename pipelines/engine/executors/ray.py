@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from enum import Enum, auto
 from functools import cache, cached_property
 from typing import Any
 
@@ -41,6 +42,7 @@ from stages.failures import classify_exception
 
 _BATCH_ERRORS = (ray.exceptions.RayTaskError, ray.exceptions.OutOfDiskError)  # does not pickle; does not find room
 IDLE_CHECK_S = 0.2  # between two checks of the workers without calls
+ASK_S = 1.0  # between two questions to a worker whose connection broke
 CPU_STEPS = 10_000  # Ray counts CPUs in steps of 1 / CPU_STEPS
 _DEAD = 4  # of ray.core.generated.gcs_pb2.ActorTableData.ActorState
 
@@ -70,7 +72,7 @@ class StageWorker:
         self._broken: BatchResult | None = None
 
     def confirm_place(self) -> None:
-        """Return as soon as the process runs, that is, before `setup`."""
+        """Return as soon as the process runs: when new before `setup`, later after its batches."""
 
     def setup(self) -> Failed | str:
         """Load the models; return the failure, or the id of the node on which the worker runs."""
@@ -136,6 +138,7 @@ class RayExecutor(Executor):
         self._specs: dict[int, StageSpec] = {}
         self._nodes: dict[int, str] = {}  # of workers that are ready
         self._without_place: set[int] = set()  # workers for which Ray has not started a process
+        self._disconnected: dict[int, float] = {}  # workers whose connection broke, with the time of the next question
         self._checked_idle_at = -math.inf
         self._calls: dict[Any, _Call] = {}  # by the reference to the result
         self._board: Any = None
@@ -193,8 +196,8 @@ class RayExecutor(Executor):
         self._actors[worker] = actor
         self._specs[worker] = spec
         self._without_place.add(worker)
-        self._calls[actor.confirm_place.remote()] = _Call(worker, None, confirms_place=True)
-        self._calls[actor.setup.remote()] = _Call(worker, None)
+        self._calls[actor.confirm_place.remote()] = _Call(worker, _Purpose.PLACE)
+        self._calls[actor.setup.remote()] = _Call(worker, _Purpose.SETUP)
 
     def _compute_needs(self, spec: StageSpec) -> tuple[float, float]:
         """Return the CPUs and GPUs that a worker of a stage reserves; Ray gives it a thread for each whole CPU."""
@@ -230,11 +233,12 @@ class RayExecutor(Executor):
         ]
         method = self._actors[worker].run.options(num_returns=1 + len(entries))
         *payloads, result = method.remote(ticket, entries_with_positions, *positions)
-        self._calls[result] = _Call(worker, ticket, payloads)
+        self._calls[result] = _Call(worker, _Purpose.BATCH, ticket, payloads)
 
     def wait(self, timeout_s: float, on_progress: ProgressCallback) -> list[WorkerReport]:
         """Wait until a call ends, then report all calls that have ended."""
         self._read_board(on_progress)
+        self._ask_disconnected()
         ended = self._find_ended_calls()
         if not ended and not self._calls:
             time.sleep(timeout_s)
@@ -249,14 +253,21 @@ class RayExecutor(Executor):
             try:
                 if isinstance(result, ray.exceptions.RayError):
                     raise result
-                if call.confirms_place:
+                if call.purpose is _Purpose.PLACE:
                     self._without_place.discard(call.worker)
+                    continue
+                if call.purpose is _Purpose.CONNECTION:
+                    lost.setdefault(call.worker, ConnectionError())
                     continue
                 broken = result.broken if isinstance(result, BatchResult) else None
                 if broken:
                     lost.setdefault(call.worker, broken)
                 else:
                     reports.append(self._report(call, result))
+            except (
+                ray.exceptions.ActorUnavailableError
+            ):  # Ray does not know yet whether the process or its node is gone
+                self._disconnected[call.worker] = time.monotonic() + ASK_S
             except ray.exceptions.RayError as error:
                 if call.ticket is not None and isinstance(error, ray.exceptions.ObjectLostError):
                     reports.append(PayloadLost(call.ticket, _short(error)))
@@ -289,6 +300,17 @@ class RayExecutor(Executor):
                 return
             on_progress(reports)
 
+    def _ask_disconnected(self) -> None:
+        """Call the workers whose connection broke until Ray knows what became of them.
+
+        After the loss of a node this takes as long as the node may miss heartbeats; until then, Ray calls it alive.
+        """
+        now = time.monotonic()
+        for worker, time_to_ask in [*self._disconnected.items()]:
+            if time_to_ask <= now:
+                del self._disconnected[worker]
+                self._calls[self._actors[worker].confirm_place.remote()] = _Call(worker, _Purpose.CONNECTION)
+
     def _find_ended_calls(self) -> list[Any]:
         calls = list(self._calls)
         return ray.wait(calls, num_returns=len(calls), timeout=0, fetch_local=False)[0] if calls else []
@@ -299,7 +321,7 @@ class RayExecutor(Executor):
         if now - self._checked_idle_at < IDLE_CHECK_S:
             return []
         self._checked_idle_at = now
-        idle = self._actors.keys() - {call.worker for call in self._calls.values()}
+        idle = self._actors.keys() - {call.worker for call in self._calls.values()} - self._disconnected.keys()
         return [worker for worker in idle if _is_dead(self._actors[worker])]
 
     def _report(self, call: _Call, result: object) -> WorkerReport:
@@ -317,6 +339,8 @@ class RayExecutor(Executor):
         self.kill_worker(worker)
         if isinstance(error, Failed):
             return WorkerLost(worker, LossCause.GPU, error.sentence)
+        if isinstance(error, ConnectionError):
+            return WorkerLost(worker, LossCause.NODE, f"the connection to its machine broke for a while (node {node})")
         text = str(error)
         alive = {n["NodeID"] for n in ray.nodes() if n["Alive"]}
         if (node and node not in alive) or "node has died" in text:
@@ -337,6 +361,7 @@ class RayExecutor(Executor):
         self._nodes.pop(worker, None)
         self._specs.pop(worker, None)
         self._without_place.discard(worker)
+        self._disconnected.pop(worker, None)
         ray.kill(self._actors.pop(worker))
 
     def publish(self, statistics: RunStatistics) -> None:
@@ -398,14 +423,23 @@ class _Node:
         return [e[0] for e in ended]
 
 
+class _Purpose(Enum):
+    """The purposes of calls."""
+
+    PLACE = auto()  # tells that the process runs
+    SETUP = auto()
+    BATCH = auto()
+    CONNECTION = auto()  # tells whether the process still runs after its connection broke
+
+
 @dataclass(slots=True)
 class _Call:
-    """A pending call of an actor: a batch, or `setup` if there is no ticket."""
+    """A pending call of an actor; those of batches have a ticket."""
 
     worker: int
-    ticket: int | None
+    purpose: _Purpose
+    ticket: int | None = None
     payloads: list[Any] = field(default_factory=list)
-    confirms_place: bool = False  # whether it only tells that the process runs
 
 
 def _fetch_results(references: list[Any]) -> list[Any]:
