@@ -20,6 +20,9 @@ DIRECTED = ("gaze.x", "gaze.y", "smile", "brow", "wink")  # need a direction of 
 # A mouth that is open in the portrait closes if its lips are driven past each other by as much as they are apart there,
 # at most by this opening, height over width; less if the motion opens the mouth, not at all from this opening on.
 MAX_CLOSING = 0.145
+# The open mouth of an animal closes while the motion's is closed, and has its own opening when the motion's has it. The
+# rendered jaw rises by about 0.87 of the displacement of its keypoints.
+ANIMAL_CLOSING = 1.15
 FOR_PEOPLE = ("eyes.open", "blink.rate", "blink.amount", *DIRECTED)
 
 
@@ -35,6 +38,9 @@ class MotionController:
         template: template of the bundle's motion.
         animal: whether the portrait shows an animal.
         lips_by_network: whether the network `lip` applies `mouth.open`, and `eye` applies `eyes.open`, to the portrait.
+
+    Attributes:
+        animal: whether the portrait shows an animal, whose open mouth then closes although its motion is relative.
     """
 
     def __init__(
@@ -48,6 +54,7 @@ class MotionController:
     ) -> None:
         self._controls = controls
         self._layout = layout
+        self.animal = animal
         self._neutral = _neutral_expression(layout, template)
         self._turn = layout.turn if layout and not animal else {}
         self._offset = _sum_offsets(controls, layout, opens_mouth=not lips_by_network)
@@ -95,8 +102,11 @@ class MotionController:
             portrait: keypoints of the portrait whose mouth the controls may close, or of each frame of a source video.
         """
         pose, layout = self._controls.pose, self._layout
-        if layout and layout.name == "compact" and portrait is not None and (strength := self._closing):
-            motion = replace(motion, expression=_close_lips(motion, layout, portrait, strength))
+        if layout and layout.name == "compact" and portrait is not None:
+            closing = self._compute_closing(motion, layout, portrait)
+            if closing.any():
+                expression = motion.expression - closing[:, None, None] * layout.opening.offset(1.0)
+                motion = replace(motion, expression=expression)
         if self._offset is not None:
             motion = replace(motion, expression=motion.expression + self._offset)
         if layout and layout.name == "compact":
@@ -114,9 +124,19 @@ class MotionController:
             motion = turned
         return motion
 
+    def _compute_closing(self, motion: MotionSequence, layout: KeypointLayout, portrait: KeypointInfo) -> Tensor:
+        """Return by how much the lips are driven past each other, height over width, shape (T,), float32."""
+        driven = torch.from_numpy(estimate_mouth_opening(motion, layout.fit))
+        if self.animal:  # its keypoints have no expression
+            own = _measure_lips(portrait.canonical, layout)
+            return (ANIMAL_CLOSING * (own - driven.clamp(min=0)).clamp(min=0)).float()
+        frontal = portrait.expression @ portrait.rotation.transpose(1, 2)  # axes of the head
+        own = _measure_lips(frontal, layout).clamp(max=MAX_CLOSING)
+        return (self._closing * own * (1 - driven / MAX_CLOSING).clamp(0, 1)).float()
+
     @property
     def _closing(self) -> float:
-        """Share of the opening of the portrait's mouth to remove: the more, the less of the mouth's motion remains."""
+        """Share of the opening of a person's mouth to remove: the more, the less of the mouth's motion remains."""
         if self._controls.mouth.open is not None:
             return float(self._controls.mouth.open == 0)
         return max(0.0, 1 - self._controls.mouth.amount * self._controls.expression.amount)
@@ -166,13 +186,10 @@ def is_set(controls: Controls, name: str) -> bool:
     return value != neutral
 
 
-def _close_lips(motion: MotionSequence, layout: KeypointLayout, portrait: KeypointInfo, strength: float) -> Tensor:
-    """Return the expression of a motion with lips driven past each other if they are apart in the portrait."""
-    frontal = portrait.expression @ portrait.rotation.transpose(1, 2)  # axes of the head
-    apart = layout.fit.mouth_slope * (frontal[:, LOWER_LIP, 1] - frontal[:, UPPER_LIP, 1])
-    driven = torch.from_numpy(estimate_mouth_opening(motion, layout.fit))
-    closing = strength * apart.double().cpu().clamp(0, MAX_CLOSING) * (1 - driven / MAX_CLOSING).clamp(0, 1)
-    return motion.expression - closing[:, None, None].float() * layout.opening.offset(1.0)
+def _measure_lips(keypoints: Tensor, layout: KeypointLayout) -> Tensor:
+    """Return how far the lips are apart, height over width, (frames, keypoints, 3) to (frames,), float64."""
+    height = keypoints[:, :, 1].double().cpu()
+    return (layout.fit.mouth_slope * (height[:, LOWER_LIP] - height[:, UPPER_LIP])).clamp(min=0)
 
 
 def _neutral_expression(layout: KeypointLayout | None, template: MotionTemplate) -> Tensor:

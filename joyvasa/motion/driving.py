@@ -38,6 +38,7 @@ LIP_OPEN_RATIO = 0.03  # LivePortrait: minimum height over width of an open mout
 DrivingRegion = Literal["all", "exp", "pose", "lip", "eyes", "scale_and_translation"]
 RelativeMode = Literal["expression-friendly", "pose-friendly"]
 MouthSource = Literal["motion", "sound", "mix"]
+_LIP_REGIONS = ("all", "exp", "lip")  # regions in which lips follow the motion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -195,7 +196,8 @@ class PortraitDriver:
         is_absolute = config.region in ("all", "exp") or (source_moves and config.region == "lip")
         absolute = following if config.absolute else absolute & following if is_absolute else none
         self._absolute = absolute.to(device)
-        self._closable = source if absolute.any() else None  # else the lips keep the opening of the portrait
+        closes = absolute.any() or (controller is not None and controller.animal and config.region in _LIP_REGIONS)
+        self._closable = source if closes else None  # else the lips keep the opening of the portrait
         self._holds_position = source_moves and config.region not in ("all", "scale_and_translation")
 
         self._rotation = source.rotation

@@ -233,7 +233,7 @@ def test_offline_mode_is_one_sentence(bundle: Bundle) -> None:
     )
     environment = os.environ | {"HF_HUB_OFFLINE": "1", "HF_ENDPOINT": "http://127.0.0.1:9"}
     result = subprocess.run(
-        [sys.executable, "-c", code, str(bundle.folder)], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-c", code, str(bundle.folder)], env=environment, capture_output=True, text=True, timeout=300
     )
     assert result.stdout.strip() == (
         "hub_unreachable: owner/model/folder/small.onnx: HF_HUB_OFFLINE is set: unset it to fetch models"

@@ -210,6 +210,30 @@ def test_speech_opens_a_mouth_that_mouth_open_closes_at_rest():
     assert (np.diff(opening) > 0).all()
 
 
+def make_muzzle(opening):
+    """Return an animal of the compact layout, which has no expression, with an open mouth."""
+    source = make_source()
+    source.canonical[:, 20] = source.canonical[:, 19] - torch.tensor([0.1, 0.69 * opening, 0.0])
+    source.expression[:] = 0
+    return source
+
+
+@pytest.mark.parametrize(("driven", "closing"), [(-0.1, 0.46), (0.0, 0.46), (0.1, 0.345), (0.4, 0.0), (0.6, 0.0)])
+@pytest.mark.parametrize("controls", [{}, {"mouth": MouthControls(open=0)}])
+def test_the_open_mouth_of_an_animal_closes_in_silence_and_speech_opens_it_as_far(driven, closing, controls):
+    motion = make_motion(3, blinks=())
+    motion.expression[:] = driven * load_layout("compact").opening.offset(1.0)
+    closed = make_controller(animal=True, **controls).displace(motion, make_muzzle(0.4))
+    assert np.allclose(driven - estimate_mouth_opening(closed, COMPACT), closing, atol=1e-3)
+
+
+def test_the_closed_mouth_of_an_animal_and_one_of_the_published_networks_stay():
+    motion = make_motion(3, blinks=())
+    for layout, opening in (("compact", -0.05), ("liveportrait", 0.4)):
+        displaced = make_controller(layout, animal=True).displace(motion, make_muzzle(opening))
+        assert displaced.expression is motion.expression
+
+
 def test_closed_eyes_are_not_changed():
     motion = make_motion(blinks=())
     motion.expression[:, [11, 15], 1] = 0.286
@@ -296,6 +320,17 @@ def drive(motion, *, region="all", multiplier=1.0, source=None, **controls):
         controller=controller,
     )
     return driver.source_keypoints, driver.keypoints(motion)
+
+
+@pytest.mark.parametrize(("region", "closes"), [("all", True), ("exp", True), ("lip", True), ("pose", False)])
+def test_the_mouth_of_an_animal_closes_where_lips_follow_the_motion(region, closes):
+    motion = make_motion(2, blinks=())
+    motion.expression[:] = 0
+    config = DrivingConfig(region=region, multiplier=1.5).for_mode("animal")
+    source, controller = make_muzzle(0.4), make_controller(animal=True)
+    driver = PortraitDriver(config, source=source, first_frame=motion[:1], controller=controller)
+    moved = driver.keypoints(motion[:1])[0, 19, 1] - driver.source_keypoints[0, 19, 1]
+    assert moved == pytest.approx(-1.15 * 0.69 * 0.4 if closes else 0.0, abs=0.01)
 
 
 @pytest.mark.parametrize(("animal", "turn"), [(True, 8.0), (False, 10.0)])

@@ -1,9 +1,16 @@
 """Table and sheet about animals."""
 
 import numpy as np
+import pytest
+import torch
 
+from joyvasa.models import Models
+from joyvasa.motion.sequence import POSE_SIZE
+from joyvasa.options import AnimationConfig
 from joyvasa.sample.measurement.animals import FRAMES, TILE, UNIT, AnimalResult, draw_sheet, format_table, read_openings
-from joyvasa.sample.networks.points import INNER_LOWER_LIP, LEFT_CORNER, NOSE_TIP, RIGHT_CORNER
+from joyvasa.sample.networks.points import INNER_LOWER_LIP, KEYPOINTS, LEFT_CORNER, NOSE_TIP, RIGHT_CORNER
+from joyvasa.sample.training.training_media import SIZE, reduce_crop
+from tests.media import MEDIA
 
 
 def test_the_table_names_animals_without_a_face_and_counts_the_others():
@@ -33,3 +40,21 @@ def test_the_opening_is_the_motion_of_the_jaw_relative_to_the_nose():
     opened[168:230] = noise[160:222]
     openings = read_openings(points, [noise, opened, turned])
     np.testing.assert_allclose(openings, [0, 8 / UNIT, 0], atol=1 / UNIT)
+
+
+@pytest.mark.parametrize(("name", "opening"), [("s30", 0.34), ("s32", 0.45), ("s41", 0.0)])
+@pytest.mark.skipif(not MEDIA.exists(), reason="needs the media folder")
+@torch.inference_mode()
+def test_mouths_that_are_open_in_the_picture_close_in_silence(name, opening):
+    models = Models(AnimationConfig(device="cpu", mode="animal"))
+    portrait = models.encoder.encode([models.read_picture(MEDIA / f"animals/{name}.jpg")])[0]
+    silence = torch.zeros(1, 3 * KEYPOINTS + POSE_SIZE)
+    silence[:, 3 * KEYPOINTS :] = 0.5
+    motion = models.template.denormalize(silence)
+    motion.expression[:] = 0
+    driver = models.build_driver(portrait, motion)
+    frame = models.renderer.render(portrait.feature, driver.source_keypoints, driver.keypoints(motion))[0]
+    points = (driver.source_keypoints[0, :, :2].numpy() + 1) * SIZE / 2 - 0.5
+    source = reduce_crop(portrait.picture.crop.image)
+    opened = read_openings(points, [source, frame.numpy()])[1]
+    assert opened == pytest.approx(-opening, abs=0.06)

@@ -185,7 +185,7 @@ def test_setup_that_fails_everywhere_stops_the_run_with_one_sentence(exception, 
     start = time.monotonic()
     with pytest.raises(RunStopped, match="stage only: setup failed 3 times in a row") as stopped:
         finish(single_stage(BrokenSetup() if exception else Dies(), workers=2), records(4))
-    assert time.monotonic() - start < 30
+    assert time.monotonic() - start < 90  # instead of the half hour that a stage may be without a worker
     assert "\n" not in str(stopped.value)
 
 
@@ -278,7 +278,7 @@ def start_script(seconds):
 
 @pytest.mark.slow
 def test_ray_is_started_if_necessary_and_shut_down_with_the_run():
-    output, errors = start_script(0.0).communicate(timeout=60)
+    output, errors = start_script(0.0).communicate(timeout=300)
     assert output.splitlines() == ["finished"] * 5 + ["whole", "ray False"], errors
 
 
@@ -289,7 +289,7 @@ def test_a_signal_ends_actors_and_driver_promptly(number):
     assert process.stdout.readline() == "finished\n"
     start = time.monotonic()
     process.send_signal(number)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=300)
     assert re.search(r"^interrupted interrupted\nray False$", output, re.MULTILINE), output + errors
     assert process.returncode == 0
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 60
