@@ -23,21 +23,27 @@ def read_perceptual_hashes(column: pa.ChunkedArray) -> np.ndarray:
 
 
 def merge_near_duplicates(keys: np.ndarray, hashes: np.ndarray) -> np.ndarray:
-    """Give near duplicates of a picture one key, the lowest of theirs; copies of copies count.
+    """Give near duplicates of a picture one key, that of the first one, which later rows cannot change.
+
+    Copies of copies count.
 
     Args:
         keys: key of the content of the picture of each row, 0 for none; uint64.
-        hashes: perceptual hash of the picture of each row, 0 for none; uint64.
+        hashes: perceptual hash of the picture of each row, 0 for none; uint64. One row of a picture may have it alone.
 
     Returns:
         Keys, uint64, shape (rows,).
     """
     known = (keys != 0) & (hashes != 0)
-    pictures, first, inverse = np.unique(keys[known], return_index=True, return_inverse=True)
-    lowest = find_components(len(pictures), *_find_pairs(hashes[known][first]))
-    merged = keys.copy()
-    merged[known] = pictures[lowest[inverse]]
-    return merged
+    pictures, first = np.unique(keys[known], return_index=True)
+    if not len(pictures):
+        return keys
+    order = np.argsort(first)
+    earliest = find_components(len(pictures), *_find_pairs(hashes[known][first[order]]))
+    merged = np.empty_like(pictures)
+    merged[order] = pictures[order][earliest]
+    at = np.minimum(np.searchsorted(pictures, keys), len(pictures) - 1)
+    return np.where(pictures[at] == keys, merged[at], keys)
 
 
 def _find_pairs(hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

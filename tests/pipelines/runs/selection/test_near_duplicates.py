@@ -20,14 +20,20 @@ def test_all_pairs_within_three_bits_are_merged_and_no_others():
         near = int(hashes[a] ^ hashes[b]).bit_count() <= 3
         assert (merged[a] == merged[b]) == near
         if near:
-            assert merged[a] == min(keys[a], keys[b])
+            assert merged[a] == keys[a]  # of the first row
 
 
 def test_rows_without_a_key_or_a_hash_stay_as_they_are():
     keys = np.array([5, 0, 7, 5, 9], np.uint64)
     hashes = np.array([1, 1, 0, 1, 3], np.uint64)
     assert merge_near_duplicates(keys, hashes).tolist() == [5, 0, 7, 5, 5]
+    assert merge_near_duplicates(keys[::-1], hashes[::-1]).tolist() == [9, 9, 7, 0, 9]
     assert merge_near_duplicates(keys[:0], hashes[:0]).tolist() == []
+
+
+def test_rows_of_a_picture_without_a_hash_get_the_key_of_its_other_rows():
+    keys, hashes = np.array([9, 5, 9, 11], np.uint64), np.array([7, 6, 0, 0], np.uint64)
+    assert merge_near_duplicates(keys, hashes).tolist() == [9, 9, 9, 11]
 
 
 def test_text_that_is_no_hash_counts_as_none():

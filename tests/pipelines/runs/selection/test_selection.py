@@ -145,6 +145,17 @@ def test_near_duplicates_of_a_portrait_count_as_that_portrait(tmp_path):
     assert select_ids(tmp_path, root, per={"image": 1}) == [f"r{n}" for n in range(5)]
 
 
+def test_later_copies_of_a_portrait_leave_the_splits_of_earlier_rows(tmp_path):
+    rows = [make_row(n, image_phash=f"{0xFF << n * 8:016x}") for n in range(8)]
+    copies = [make_row(n + 8, image_phash=f"{(0xFF << n * 8) ^ 1:016x}") for n in range(8)]
+    roots = [
+        write_finished_run(tmp_path / name, part).storage.root for name, part in (("first", rows), ("second", copies))
+    ]
+    alone = select(roots[0], split={"train": 0.5, "test": 0.5}).split.splits
+    assert len(set(alone.tolist())) == 2
+    assert select(roots, split={"train": 0.5, "test": 0.5}).split.splits.tolist() == [*alone, *alone]
+
+
 def test_runs_may_have_different_columns(tmp_path):
     first = write_finished_run(tmp_path / "a", [make_row(0, voice="anna", sync_c=1.0)]).storage.root
     second = write_finished_run(tmp_path / "b", [make_row(1, note="x", identity=0.5)]).storage.root
