@@ -71,15 +71,21 @@ def format_range(entry: dataclasses.Field[Any]) -> str:
 
 
 def load_config(
-    kind: type[T], *, preset: Mapping[str, Any] | None = None, file: Path | None = None, settings: Sequence[str] = ()
+    kind: type[T],
+    *,
+    preset: Mapping[str, Any] | None = None,
+    file: Path | None = None,
+    settings: Sequence[str] = (),
+    flags: Mapping[str, Any] | None = None,
 ) -> T:
-    """Load a configuration: defaults, overridden by a preset, a YAML file and settings, in this order.
+    """Load a configuration: defaults, overridden by a preset, a YAML file, settings and flags, in this order.
 
     Args:
         kind: frozen dataclass with a default for every field; fields may be such dataclasses.
         preset: any part of the tree of options.
         file: YAML file with any part of the tree of options.
         settings: `key=value` strings with dots between levels, for example `crop.scale=2.0`; values are YAML.
+        flags: plain values by such a key.
 
     Raises:
         ConfigError: `config_unreadable`, `config_unknown_option` or `config_invalid`.
@@ -95,12 +101,18 @@ def load_config(
         where = f"--set {setting if len(setting) <= MAX_SHOWN else setting[: MAX_SHOWN - 1] + '…'}"
         if not equals:
             raise ConfigError("config_invalid", f"{where}: no '='; expected key=value, such as seed=3")
-        nested: Any = _parse(text, where)
-        for name in reversed(key.strip().split(".")):
-            nested = {name: nested}
-        _merge(kind, tree, nested, where=where, prefix="")
+        _merge(kind, tree, _nest(key, _parse(text, where)), where=where, prefix="")
+    for key, value in (flags or {}).items():
+        _merge(kind, tree, _nest(key, value), where=key, prefix="")
 
     return _validated(kind, tree)
+
+
+def _nest(key: str, value: Any) -> Any:
+    """Return a tree of options with one value."""
+    for name in reversed(key.strip().split(".")):
+        value = {name: value}
+    return value
 
 
 def config_from_dict(kind: type[T], content: Mapping[str, Any], *, where: str = "configuration") -> T:

@@ -10,6 +10,7 @@ import typer
 
 from pipelines.bench import SECTIONS
 from pipelines.cli.options import ConfigFile, Settings, local_path, merge_options
+from pipelines.cli.progress import build_console
 
 Models = Annotated[
     str | None,
@@ -36,8 +37,6 @@ def bench_command(
     settings: Settings = None,
 ) -> None:
     """Measure the speed of the networks, the stages and the whole pipeline on this machine."""
-    from rich.console import Console
-
     from joyvasa.runtime.files import check_writable
     from manifests.scratch import scratch_folder
     from pipelines.bench.bench import run_bench
@@ -59,7 +58,7 @@ def bench_command(
             bench.quick() if quick else bench, lambda name: print(f"measuring: {name}", file=sys.stderr)
         )
 
-    console = Console(width=None if sys.stdout.isatty() else 160)
+    console = build_console(width=None if sys.stdout.isatty() else 160)
     for table in build_tables(document):
         console.print(table)
     if out is not None:

@@ -6,8 +6,10 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.text import Text
 
 from pipelines.cli.options import AsJson, print_json
+from pipelines.cli.progress import build_console
 
 if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
@@ -33,20 +35,18 @@ def list_metrics_command(models: MetricModels = "metrics", as_json: AsJson = Fal
     if as_json:
         print_json(rows)
         return
-    from rich.console import Console
-
-    console = Console()
+    console = build_console()
     for row in rows:
         state = "available" if row["available"] else row["reason"]
-        console.print(f"[bold]{row['name']}[/]: {state}", soft_wrap=True, highlight=False)
+        console.print(Text.assemble((row["name"], "bold"), f": {state}"), soft_wrap=True)
         for column in row["columns"]:
             unit = f", {column['unit']}" if column["unit"] else ""
             better = f", {column['better']} is better" if column["better"] else ""
             text = f"  {column['name']}{unit}{better}: {column['measures']}"
-            console.print(text, soft_wrap=True, markup=False, highlight=False)
+            console.print(text, soft_wrap=True)
         needs = ", ".join([*row["roles"], *filter(None, [row["needs"]])]) or "nothing but the video"
         license = row["license"] or "no weights, so no license"
-        console.print(f"  needs {needs}; {license}", soft_wrap=True, markup=False, highlight=False)
+        console.print(f"  needs {needs}; {license}", soft_wrap=True)
 
 
 def _list_rows(bundle: Bundle) -> list[dict[str, Any]]:

@@ -12,10 +12,11 @@ import typer
 from rich import box
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from pipelines.cli import FAILED
 from pipelines.cli.options import AsJson, local_path, print_json
-from pipelines.cli.progress import ProgressDisplay
+from pipelines.cli.progress import ProgressDisplay, build_console
 
 if TYPE_CHECKING:
     from joyvasa.bundles import Bundle
@@ -108,9 +109,9 @@ def list_models_command(
         )
         return
 
-    console = Console()
+    console = build_console()
     for bundle in bundles:
-        console.print(f"[bold]{bundle.name}[/]: {bundle.spec.description}", soft_wrap=True)
+        console.print(Text.assemble((bundle.name, "bold"), f": {bundle.spec.description}"), soft_wrap=True)
         table = _build_table("role", "size", "license", "state")
         missing: dict[str, None] = {}
         for row in _role_rows(bundle):
@@ -121,7 +122,7 @@ def list_models_command(
                 missing[row["needs"]] = None
         console.print(table)
         for sentence in missing:
-            console.print(sentence, soft_wrap=True, markup=False, highlight=False)
+            console.print(sentence, soft_wrap=True)
         _print_notes(console, bundle)
     console.print(f"Models are fetched to {get_models_folder()}; set JOYVASA_MODELS to change it.", soft_wrap=True)
 
@@ -141,7 +142,7 @@ def fetch_models_command(
     from joyvasa.bundles.fetch import fetch_files, plan_fetch
 
     bundle = open_bundle(models)
-    console = Console(stderr=as_json)
+    console = build_console(stderr=as_json)
     plan = plan_fetch(bundle, _select_roles(bundle, roles, mode), commercial_only=commercial_only)
     if plan.pending:
         console.print(f"Downloading {_format_size(plan.bytes)} to {bundle.folder}", soft_wrap=True)
@@ -165,7 +166,7 @@ def fetch_models_command(
         for result in results:
             instructions = bundle.spec.roles[result.role].instructions if result.outcome == "no_source" else ""
             text = f"get it by hand: {instructions}" if instructions else messages[result.outcome]
-            console.print(f"{result.role}: {text}", soft_wrap=True, markup=False, highlight=False)
+            console.print(f"{result.role}: {text}", soft_wrap=True)
     if any(result.outcome == "no_source" for result in results):
         raise typer.Exit(FAILED)
 
@@ -199,8 +200,8 @@ def verify_models_command(
             }
         )
     else:
-        console = Console()
-        console.print(f"[bold]{bundle.name}[/] in {bundle.folder}", soft_wrap=True)
+        console = build_console()
+        console.print(Text.assemble((bundle.name, "bold"), f" in {bundle.folder}"), soft_wrap=True)
         table = _build_table("role", "size", "sha256", "loads", "license", "result")
         for check in checks:
             digest = f"{check.sha256[:12]}{'' if check.pinned else ' unpinned'}" if check.sha256 else ""
@@ -210,7 +211,7 @@ def verify_models_command(
         console.print(table)
         for check in checks:
             if check.problem:
-                console.print(f"{check.role}: {check.problem}", soft_wrap=True, markup=False)
+                console.print(f"{check.role}: {check.problem}", soft_wrap=True)
         _print_notes(console, bundle)
     if not good:
         raise typer.Exit(FAILED)
@@ -236,7 +237,7 @@ def convert_models_command(
     from joyvasa.bundles.conversion import convert_in_place, convert_to_folder
 
     bundle = open_bundle(models)
-    console = Console(stderr=as_json)
+    console = build_console(stderr=as_json)
     selected = _select_roles(bundle, roles, mode)
     with _role_progress("converting", len(selected)) as show:
         if out:
@@ -254,4 +255,4 @@ def convert_models_command(
 
 def _print_notes(console: Console, bundle: Bundle) -> None:
     for note in bundle.notes:
-        console.print(f"note: {note}", soft_wrap=True, markup=False)
+        console.print(f"note: {note}", soft_wrap=True)

@@ -6,7 +6,6 @@ Help texts repeat defaults of the configuration classes, because importing the c
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from importlib import import_module
@@ -113,8 +112,8 @@ def merge_options(
         if seen.setdefault(key, setting) != setting:
             problem = f"--set {setting}: {key} is set twice, the other time by --set {seen[key]}"
             raise ConfigError("config_invalid", f"{problem}; expected one value: remove one of them")
-    flag_settings = [f"{name}={json.dumps(value)}" for name, value in (flags or {}).items() if value is not None]
-    return load_config(kind, preset=options, file=config, settings=[*(settings or ()), *flag_settings])
+    given = {name: value for name, value in (flags or {}).items() if value is not None}
+    return load_config(kind, preset=options, file=config, settings=settings or (), flags=given)
 
 
 ANIMATION, RUN = ("joyvasa.options", "AnimationConfig"), ("pipelines.runs.config", "RunConfig")

@@ -30,6 +30,15 @@ UNIT_NAMES: Mapping[WorkUnit, str] = {
 SHOWN_FAILURES = 5  # failures of each reason that are printed as they happen; all are counted
 
 
+def build_console(**options: Any) -> Console:
+    """Return a console that prints texts as they are: names of files and records may look like markup or emoji codes.
+
+    Args:
+        options: other arguments of `rich.console.Console`.
+    """
+    return Console(markup=False, emoji=False, highlight=False, **options)
+
+
 class ProgressDisplay:
     """Context manager that shows progress on standard error: bars on a terminal, otherwise a line at intervals.
 
@@ -40,16 +49,16 @@ class ProgressDisplay:
     """
 
     def __init__(self, *, keep: bool = False, enabled: bool = True, times: bool = True) -> None:
-        console = Console(stderr=True)
+        console = build_console(stderr=True)
         self.visible = enabled and console.is_terminal
         self._lines = enabled and not console.is_terminal
         self._line_at = time.monotonic()
         self._starts: dict[str, tuple[float, float]] = {}  # time and count of the first update of each step
         self._bars = Progress(
-            TextColumn("{task.description:15}"),
+            TextColumn("{task.description:15}", markup=False),
             BarColumn(),
             MofNCompleteColumn(),
-            TextColumn("{task.fields[note]}"),
+            TextColumn("{task.fields[note]}", markup=False),
             *([TimeRemainingColumn()] if times else []),
             console=console,
             transient=not keep,
@@ -99,7 +108,7 @@ class ProgressDisplay:
     def print_line(self, line: str, style: str | None = None) -> None:
         """Print a line above the bars."""
         if self.visible:
-            self._bars.console.print(line, style=style, markup=False, highlight=False)
+            self._bars.console.print(line, style=style)
         else:
             print(line, file=sys.stderr, flush=True)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -152,5 +153,5 @@ def print_training_result(run: str, result: TrainingResult) -> None:
         text += f"; {result.step_s:.2f} s per step, {result.compute_share:.1%} of it compute"
     typer.echo(text)
     if result.step < result.steps:
-        typer.echo(f"stopped; continue with `joyvasa resume {run}`", err=True)
+        typer.echo(f"stopped; continue with `joyvasa resume {shlex.quote(run)}`", err=True)
         raise typer.Exit(STOPPED)

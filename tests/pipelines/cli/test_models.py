@@ -90,6 +90,18 @@ def test_verify_of_missing_files_exits_with_1() -> None:
     assert "animal_landmarks" not in statuses
 
 
+def test_paths_that_look_like_markup_are_printed_as_they_are(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = tmp_path / "[red]" / "[" / "a] :car:"
+    odd.parent.mkdir(parents=True)
+    folder.rename(odd)
+    monkeypatch.setenv("JOYVASA_MODELS", str(odd.parent))
+    assert str(odd) in run("verify", str(odd), "--no-load").stdout
+    assert str(odd) in run("convert", str(odd)).stdout
+    assert f"Models are fetched to {odd.parent};" in run("list", str(odd)).stdout
+
+
 def test_an_unknown_bundle_or_role_is_an_error() -> None:
     for arguments in (("verify", "nothing"), ("verify", "random", "--role", "nothing"), ("fetch", "nothing")):
         result = CliRunner().invoke(app, list(arguments))

@@ -80,6 +80,12 @@ def test_flags_override_settings_and_settings_override_the_file(tmp_path):
         merge_options(AnimationConfig, settings=["sed=2"])
 
 
+@pytest.mark.parametrize("text", ["𠮷 😀", "a\udcff", "a\u2028b", "null", "3", "[", "yes: no"])
+def test_the_value_of_a_flag_is_taken_as_it_is(text):
+    config = merge_options(RunConfig, flags={"animation.models": text, "where": [text]})
+    assert (config.animation.models, config.where) == (text, (text,))
+
+
 @pytest.mark.parametrize("command", CLASSES)
 def test_options_of_each_command_are_printed_and_read_back(tmp_path, command):
     assert command in COMMANDS

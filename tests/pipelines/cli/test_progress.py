@@ -145,6 +145,14 @@ def test_training_is_shown_as_lines_at_intervals_and_at_validations(monkeypatch,
     ]
 
 
+def test_names_that_look_like_markup_are_shown_as_they_are(terminal, capsys):
+    with ProgressDisplay(keep=True) as display:
+        display.update("[/x] :car:", 1, 9, "[red]:car:[/]")
+        display.print_line("spk:car:01 [/x]")
+    shown = capsys.readouterr().err
+    assert all(text in shown for text in ("[/x] :car:", "[red]:car:[/]", "spk:car:01 [/x]"))
+
+
 def test_training_is_shown_as_a_bar(terminal, capsys):
     with training_progress(None) as on_step:
         on_step(4, step_values(validation_loss=0.25))

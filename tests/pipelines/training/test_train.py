@@ -98,22 +98,22 @@ def test_checkpoints_of_another_run_are_neither_continued_nor_removed(dataset, o
 
 
 def test_a_stopped_run_saves_a_checkpoint(dataset, options, tmp_path, monkeypatch):
-    add = TrainingLog.add
+    add, folder = TrainingLog.add, tmp_path / "a run"
 
     def interrupted(self, step, values):
         add(self, step, values)
         os.kill(os.getpid(), signal.SIGTERM)
 
     monkeypatch.setattr(TrainingLog, "add", interrupted)
-    stopped = joyvasa("train", dataset, "--out", tmp_path / "run", *options)
+    stopped = joyvasa("train", dataset, "--out", folder, *options)
     monkeypatch.undo()
     assert stopped.exit_code == 130
-    assert "joyvasa resume" in stopped.stderr
-    assert Checkpoints(open_storage(tmp_path / "run")).steps() == [2]
-    resumed = joyvasa("resume", tmp_path / "run")
+    assert f"`joyvasa resume '{folder}'`" in stopped.stderr
+    assert Checkpoints(open_storage(folder)).steps() == [2]
+    resumed = joyvasa("resume", folder)
     assert (resumed.exit_code, "step 4 of 4" in resumed.stdout) == (0, True), resumed.output
-    again = joyvasa("resume", tmp_path / "run")  # no step is left, so there is no loss
-    assert re.fullmatch(r".*/run: step 4 of 4, validation \d\.\d{4}\n", again.stdout)
+    again = joyvasa("resume", folder)  # no step is left, so there is no loss
+    assert re.fullmatch(r".*/a run: step 4 of 4, validation \d\.\d{4}\n", again.stdout)
 
 
 def test_a_dry_run_estimates_the_hours_and_writes_nothing(dataset, options):
