@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     from joyvasa.bundles import Bundle
     from joyvasa.metrics.support.sound import Soundtrack
+    from joyvasa.motion.driving import FacePart
     from joyvasa.motion.sequence import MotionSequence
 
 
@@ -59,6 +60,7 @@ class Clip:
     # area of the frame covered by the face crop: left, top, right, bottom in pixels; may exceed the frame
     face_box: tuple[int, int, int, int] | None = None
     motion: MotionSequence | None = None  # motion that drives the video
+    driven_parts: tuple[FacePart, ...] = ("head", "lips", "eyes")  # parts of the face that move as in `motion`
     absolute_expression: bool = False  # whether the expression is free of identity, see `joyvasa.bundles.spec.Switches`
     mode: str = "human"  # `human` or `animal`
     seed: int = 0  # seed of random draws in metrics

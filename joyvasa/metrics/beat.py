@@ -40,7 +40,7 @@ class BeatMetric(Metric):
 
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
-        motion = require_motion(clip, min_s=MIN_S)
+        motion = require_motion(clip, "head", min_s=MIN_S)
         if clip.soundtrack is None:
             raise InputError("no_sound", "the video has no sound; expected a sound stream")
         # The tips of the three unit axes of the head represent points on the head.

@@ -25,7 +25,7 @@ class BlinkMetric(Metric):
 
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
-        motion = require_readable_motion(clip, min_s=MIN_S)
+        motion = require_readable_motion(clip, "eyes", min_s=MIN_S)
         n_blinks = count_motion_blinks(estimate_eye_opening(motion, select_opening_fit(clip)), motion.frames_per_second)
         return FixedMeasurement({"blink_rate": n_blinks / (len(motion) / motion.frames_per_second) * 60})
 

@@ -34,7 +34,7 @@ class HeadMetric(Metric):
 
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
-        motion = require_motion(clip, min_s=MIN_S)
+        motion = require_motion(clip, "head", min_s=MIN_S)
         return FixedMeasurement(
             {
                 "head_range": float(np.ptp(unwrap_angles(motion), axis=0).mean()),

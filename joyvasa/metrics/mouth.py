@@ -25,7 +25,7 @@ class MouthMetric(Metric):
 
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
-        motion = require_readable_motion(clip, min_s=MIN_S)
+        motion = require_readable_motion(clip, "lips", min_s=MIN_S)
         opening = estimate_mouth_opening(motion, select_opening_fit(clip))
         low, high = np.percentile(opening, PERCENTILES)
         return FixedMeasurement({"mouth_opening": float(opening.mean()), "mouth_range": float(high - low)})

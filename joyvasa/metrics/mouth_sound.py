@@ -47,7 +47,7 @@ class MouthSoundMetric(Metric):
 
     def start(self, clip: Clip) -> Measurement:
         """Start the measurement of a clip; see `Metric`."""
-        motion = require_readable_motion(clip, min_s=MIN_S)
+        motion = require_readable_motion(clip, "lips", min_s=MIN_S)
         if clip.soundtrack is None:
             raise InputError("no_sound", "the video has no sound; expected a sound stream")
         opening = estimate_mouth_opening(motion, select_opening_fit(clip))

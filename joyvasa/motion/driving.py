@@ -38,7 +38,10 @@ LIP_OPEN_RATIO = 0.03  # LivePortrait: minimum height over width of an open mout
 DrivingRegion = Literal["all", "exp", "pose", "lip", "eyes", "scale_and_translation"]
 RelativeMode = Literal["expression-friendly", "pose-friendly"]
 MouthSource = Literal["motion", "sound", "mix"]
+FacePart = Literal["head", "lips", "eyes"]
+_HEAD_REGIONS = ("all", "pose")  # regions in which the rotation of the head follows the motion
 _LIP_REGIONS = ("all", "exp", "lip")  # regions in which lips follow the motion
+_EYE_REGIONS = ("all", "exp", "eyes")  # regions in which eyelids follow the motion
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +121,26 @@ class DrivingConfig:
             raise _bad_option(
                 "normalize_lip", "true with relative: false", "relative: true", "switch relative on, or this off"
             )
+
+
+def find_driven_parts(config: DrivingConfig, *, source_moves: bool, absolute_expression: bool) -> tuple[FacePart, ...]:
+    """Return the parts of the face that move as in the motion: the head, which rotates, the lips, the eyelids.
+
+    The other parts hold still, or they keep the motion of a source video, to which that of the region may be added.
+
+    Args:
+        config: options of driving, resolved by `DrivingConfig.for_mode`.
+        source_moves: whether the source is a video.
+        absolute_expression: see `PortraitDriver`.
+    """
+    region, alone = config.region, not source_moves or config.absolute
+    replaced = alone or not (config.relative and config.relative_mode == "expression-friendly")
+    parts: dict[FacePart, bool] = {
+        "head": region in _HEAD_REGIONS and alone,
+        "lips": region in _LIP_REGIONS and replaced,
+        "eyes": region in _EYE_REGIONS and (alone or (replaced and absolute_expression and region != "eyes")),
+    }
+    return tuple(part for part, driven in parts.items() if driven)
 
 
 class PortraitDriver:
@@ -259,7 +282,7 @@ class PortraitDriver:
         source = self._source
         rotation = self._rotation
         with full_precision(rotation):
-            if self._config.region in ("all", "pose"):
+            if self._config.region in _HEAD_REGIONS:
                 rotation = displaced.rotation if self._config.absolute else displaced.rotation @ self._rotation_factor
             elif displaced is not frames:
                 rotation = rotation @ (frames.rotation.transpose(1, 2) @ displaced.rotation)

@@ -17,6 +17,7 @@ from joyvasa.metrics.metric_set import MetricSet
 from joyvasa.metrics.support.reference_frame import build_clip
 from joyvasa.models import Models
 from joyvasa.options import AnimationConfig
+from joyvasa.rendering.source_video import is_source_video
 from pipelines.web.columns import get_rank
 from pipelines.web.jobs import FinishedVideo, Job, MetricResult, TimeEstimator
 from pipelines.web.limits import Limits
@@ -93,6 +94,7 @@ class DeviceWorker:
             animation,
             files.get("sound"),
             animator.models,
+            is_source_video(files["portrait"]),
             lambda done: advance("metrics", done, animation.n_frames),
         )
         self._estimator.record("metrics", time.monotonic() - job.step_started, job.duration_s)
@@ -114,7 +116,12 @@ class DeviceWorker:
 
 
 def _measure_animation(
-    metrics: MetricSet, animation: Animation, sound: Path | None, models: Models, on_frames: Callable[[int], object]
+    metrics: MetricSet,
+    animation: Animation,
+    sound: Path | None,
+    models: Models,
+    source_moves: bool,
+    on_frames: Callable[[int], object],
 ) -> list[MetricResult]:
     """Compute the metrics of a video, in the order in which the page shows them."""
     controller = models.build_controller()
@@ -122,7 +129,8 @@ def _measure_animation(
         animation.picture,
         models.build_composer(animation.picture),
         models.bundle.switches,
-        pasted=models.config.paste_back,
+        models.config,
+        source_moves=source_moves,
         video=animation.path,
         frames_per_second=animation.frames_per_second,
         width=animation.width,

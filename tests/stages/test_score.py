@@ -104,6 +104,15 @@ def test_every_metric_has_a_number_or_a_reason(item, tmp_path):
         assert scores[f"metric.{column.name}.reason"].startswith("weights_missing: not available: needs ")
 
 
+def test_motion_that_the_region_leaves_out_has_no_numbers(item, tmp_path):
+    scores = facts(
+        stage(tmp_path, "head", "mouth", "blink", settings=("driving.region=pose",)), with_video(item, tmp_path)
+    )
+    assert scores["metric.head_speed"] > 0
+    assert scores["metric.mouth_range.reason"].startswith("not_driven: ")
+    assert scores["metric.blink_rate.reason"].startswith("not_driven: ")
+
+
 def test_saved_features_are_complete_and_the_same_when_scored_again(item, tmp_path):
     scorer, scored = stage(tmp_path, "mouth_sound"), with_video(item, tmp_path)
     before = facts(scorer, scored)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import cv2
@@ -13,6 +14,8 @@ from joyvasa.faces.geometry import FaceCrop
 from joyvasa.faces.square import transform_points
 from joyvasa.media.image import Image
 from joyvasa.metrics.base import Clip
+from joyvasa.motion.driving import find_driven_parts
+from joyvasa.options import AnimationConfig
 from joyvasa.rendering.compose import FrameComposer
 from joyvasa.rendering.portrait import Picture
 
@@ -32,20 +35,36 @@ def compose_reference_frame(picture: Picture, composer: FrameComposer, output_si
     return composer.frames(torch.from_numpy(crop[None]))[0]
 
 
-def build_clip(picture: Picture, composer: FrameComposer, switches: Switches, *, pasted: bool, **fields: Any) -> Clip:
-    """Build the clip of a video generated from a picture.
+def build_clip(
+    picture: Picture,
+    composer: FrameComposer,
+    switches: Switches,
+    options: AnimationConfig,
+    *,
+    source_moves: bool,
+    **fields: Any,
+) -> Clip:
+    """Build the clip of a video generated from a picture or a source video.
 
     Args:
-        picture: animated picture.
+        picture: animated picture, or that of the first frame of a source video.
         composer: composer of the video.
         switches: switches of the model bundle.
-        pasted: whether frames show the whole picture instead of the crop.
+        options: options that the video was generated with.
+        source_moves: whether a source video was animated.
         fields: all other fields of `Clip`.
     """
+    driving = options.driving.for_mode(options.mode)
+    if source_moves:
+        driving = replace(driving, region=options.source_video.region)
+    width, height = fields["width"], fields["height"]
     return Clip(
         reference_frame=compose_reference_frame(picture, composer, switches.output_size),
-        face_box=compute_face_box(picture.crop, width=fields["width"], height=fields["height"], pasted=pasted),
+        face_box=compute_face_box(picture.crop, width=width, height=height, pasted=options.paste_back),
         absolute_expression=switches.absolute_expression,
+        driven_parts=find_driven_parts(
+            driving, source_moves=source_moves, absolute_expression=switches.absolute_expression
+        ),
         **fields,
     )
 

@@ -117,6 +117,16 @@ def test_a_missing_motion_is_reported(name):
     assert set(measure_motion(name, None).values()) == {"no_motion"}
 
 
+@pytest.mark.parametrize(
+    ("name", "part"),
+    [("head", "head"), ("beat", "head"), ("mouth", "lips"), ("mouth_sound", "lips"), ("blink", "eyes")],
+)
+def test_motion_that_the_video_does_not_show_has_no_numbers(name, part):
+    others = tuple({"head", "lips", "eyes"} - {part})
+    clip = make_clip(NO_FRAMES, motion=make_motion(), driven_parts=others)
+    assert set(measure_values(build_metric(name), clip, NO_FRAMES).values()) == {"not_driven"}
+
+
 @pytest.mark.parametrize("name", ["head", "mouth", "blink", "mouth_sound", "beat"])
 def test_short_motions_have_no_numbers(name):
     assert set(measure_motion(name, make_motion(3)).values()) == {"too_short"}

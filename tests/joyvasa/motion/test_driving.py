@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from joyvasa.errors import ConfigError, InputError, ModelError
-from joyvasa.motion.driving import EYE_INDICES, LIP_INDICES, DrivingConfig, PortraitDriver
+from joyvasa.motion.driving import EYE_INDICES, LIP_INDICES, DrivingConfig, PortraitDriver, find_driven_parts
 from joyvasa.motion.keypoints import KeypointInfo, head_rotation, transform_keypoints
 from joyvasa.motion.sequence import MotionSequence
 from joyvasa.networks import build
@@ -283,6 +283,40 @@ def test_a_source_video_adds_the_motion_of_the_head_in_the_region_all():
     still = driver(config, source, motion).keypoints(motion)
     video = PortraitDriver(config, source=repeat(source, 7), first_frame=motion[:1], source_moves=True)
     torch.testing.assert_close(video.keypoints(motion), still)
+
+
+@pytest.mark.parametrize("absolute_expression", [False, True])
+@pytest.mark.parametrize("options", [{}, {"absolute": True}, {"relative": True}], ids=["plain", "absolute", "relative"])
+@pytest.mark.parametrize("region", ["all", "exp", "pose", "lip", "eyes", "scale_and_translation"])
+def test_driven_parts_move_with_the_motion_and_not_with_a_source_video(region, options, absolute_expression):
+    motion, source = make_motion(), repeat(make_source(), 7)
+    config = DrivingConfig(region=region, multiplier=1.0, **options)
+
+    def drive(motion, source, *, source_moves=True):
+        fields = {"source_moves": source_moves, "absolute_expression": absolute_expression}
+        return driver(config, source if source_moves else make_source(), motion, **fields).keypoints(motion)
+
+    def move(face, part):
+        if part == "head":
+            return dataclasses.replace(face, yaw=face.yaw + torch.arange(7.0)[:, None])
+        expression = face.expression.clone()
+        expression[1:, list(keypoints[part])] += 0.1
+        return dataclasses.replace(face, expression=expression)
+
+    def changes(before, after, part):
+        return bool((after - before)[:, list(keypoints[part])].abs().max() > 1e-4)
+
+    keypoints = {"head": range(21), "lips": LIP_INDICES, "eyes": EYE_INDICES}
+    for source_moves in (False, True):
+        before = drive(motion, source, source_moves=source_moves)
+        expected = [
+            part
+            for part in keypoints
+            if changes(before, drive(move(motion, part), source, source_moves=source_moves), part)
+            and not (source_moves and changes(before, drive(motion, move(source, part)), part))
+        ]
+        parts = find_driven_parts(config, source_moves=source_moves, absolute_expression=absolute_expression)
+        assert [*parts] == expected
 
 
 def test_frames_of_a_relative_source_video_do_not_depend_on_their_batch():
