@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -14,6 +15,8 @@ import numpy as np
 import pyarrow as pa
 import yaml
 
+from manifests.run.outcome import STATUSES
+
 MAX_CODES = 40  # maximum number of groups
 EXAMPLES = 5  # number of examples per group
 OTHER = "other"  # code of the group of all remaining failures
@@ -24,8 +27,8 @@ class FailureGroup:
     """Records that failed, or have a warning, for one reason."""
 
     code: str  # stable name of the reason
-    status: str  # status of the records; empty for warnings
-    stage: str  # stage where they ended; empty for warnings
+    status: str  # status of the records; empty for warnings and `OTHER`
+    stage: str  # stage where they ended; empty for warnings and `OTHER`
     count: int  # number of records
     examples: list[dict[str, Any]]  # some of them: `record_id`, `row`, `row_index`, `text`
 
@@ -76,12 +79,14 @@ def group_failures(
 
 def explain_failures(groups: Iterable[FailureGroup], run: str) -> list[FailureFigure]:
     """Add advice to groups of failures, and commands for the run folder."""
+
+    def build_command(group: FailureGroup) -> str:
+        statuses = [group.status] if group.status else [name for name in STATUSES if name != "ok"]
+        return " ".join([f"joyvasa resume {quote_path(run)}", *(f"--retry {status}" for status in statuses)])
+
     text = resources.files("pipelines.report").joinpath("advice.yaml").read_text(encoding="utf-8")
     advice: Mapping[str, Mapping[str, str]] = yaml.safe_load(text)
-    return [
-        FailureFigure(group, _find_advice(advice, group), f"joyvasa resume {quote_path(run)} --retry {group.status}")
-        for group in groups
-    ]
+    return [FailureFigure(group, _find_advice(advice, group), build_command(group)) for group in groups]
 
 
 def _find_advice(advice: Mapping[str, Mapping[str, str]], group: FailureGroup) -> str:
@@ -94,12 +99,15 @@ def _find_advice(advice: Mapping[str, Mapping[str, str]], group: FailureGroup) -
 
 
 def shorten_home(text: str) -> str:
-    """Replace the home folder in a path or sentence by `~`."""
+    """Replace the home folder by `~` in a sentence, but not in the middle of a path."""
     home = str(Path.home())
-    return text.replace(home + os.sep, "~" + os.sep) if len(home) > 1 else text
+    start = rf"(?:(?<=file://)|(?<![\w./~-])){re.escape(home + os.sep)}"
+    return re.sub(start, f"~{os.sep}", text) if len(home) > 1 else text
 
 
 def quote_path(path: str) -> str:
     """Return a path for a shell command, with the home folder as `~`."""
-    short = shorten_home(path)
-    return f"~/{shlex.quote(short[2:])}" if short.startswith("~/") else shlex.quote(short)
+    home = str(Path.home())
+    if len(home) > 1 and path.startswith(home + os.sep):
+        return f"~/{shlex.quote(path.removeprefix(home + os.sep))}"
+    return shlex.quote(path)

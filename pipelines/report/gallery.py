@@ -12,7 +12,7 @@ import gzip
 import json
 import struct
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,9 +23,11 @@ from joyvasa.metrics.base import MetricColumn
 from joyvasa.runtime.arrow_text import decode_text
 from manifests.expressions import quote_column, quote_text
 from manifests.record import file_stem
+from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
 from pipelines.report.metrics import MetricFigures
 from pipelines.report.rows import NO_VALUE, Grouping
 from pipelines.report.verdict import Verdict
+from pipelines.runs.selection.run_tables import shorten_column
 
 EXACT_ROWS = 5000  # runs with more rows have rounded numbers
 MAX_BYTES = 3_400_000  # of the base64 text; metrics that do not fit are left out, those that decide come first
@@ -66,7 +68,7 @@ def encode_gallery(
         values: numbers by metric, NaN for missing ones, shape (rows,).
         figures: figures of the metrics that have numbers, in the order of the page.
         groupings: columns with few values, `status` first.
-        types: types of these columns.
+        types: types of all columns.
         links: links to the videos.
         verdict: verdict of the run; its checks are the first thresholds.
         command: start of the command that selects rows.
@@ -81,7 +83,7 @@ def encode_gallery(
             "ids": ids,
             "exact": exact,
             "command": command,
-            "metrics": [_describe_metric(metric, values[metric.column.name], exact) for metric in metrics],
+            "metrics": [_describe_metric(metric, values[metric.column.name], types, exact) for metric in metrics],
             "groups": [_describe_group(grouping, types.get(grouping.column)) for grouping in groupings],
             "checks": [[check.metric, check.sign, check.threshold, check.problem] for check in verdict.checks],
             **_encode_links(links, ids),
@@ -115,10 +117,11 @@ def _encode_numbers(values: np.ndarray, exact: bool) -> bytes:
     return np.ascontiguousarray(halves.view(np.uint8).reshape(-1, 2)[:, ::-1].T).tobytes()
 
 
-def _describe_metric(metric: MetricFigures, values: np.ndarray, exact: bool) -> dict[str, Any]:
+def _describe_metric(metric: MetricFigures, values: np.ndarray, names: Collection[str], exact: bool) -> dict[str, Any]:
     column = metric.column
+    reference = quote_column(shorten_column(METRIC_COLUMN_PREFIX + column.name, names))
     described = {"name": column.name, "title": column.title, "unit": column.unit, "better": column.better or ""}
-    described |= {"reference": quote_column(column.name), "measures": column.measures}
+    described |= {"reference": reference, "measures": column.measures}
     return described | {"scale": 1.0 if exact else _scale(values)}
 
 

@@ -86,11 +86,11 @@ def group_by_reason(figures: list[MetricFigures]) -> list[tuple[MissingReason, l
 
 
 def format_number(value: float | None) -> str:
-    """Format three significant digits: `12,346`, `0.998`, `-0.0300`; a dash for None."""
+    """Format three significant digits: `12,346`, `0.998`, `-0.0300`; a dash for None and NaN."""
     if value is None or math.isnan(value):
         return "–"
-    if value == 0:
-        return "0"
+    if value == 0 or math.isinf(value):
+        return f"{value:.0f}"
     size = math.floor(math.log10(abs(value)))
     if size >= 7 or size < -4:
         return f"{value:.2e}"

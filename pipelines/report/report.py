@@ -156,7 +156,7 @@ def _encode_rows(run: _Run, location: str, metrics: Sequence[MetricFigures], ver
         {metric.column.name: rows.read_metric(metric.column.name) for metric in measured},
         measured,
         groupings,
-        rows.get_types(grouping.column for grouping in groupings),
+        rows.types,
         find_video_links(rows, run.folder, run.description),
         verdict,
         f"joyvasa select {quote_path(location)}",

@@ -138,6 +138,7 @@ class OutcomeRows:
         total = sum(mark.records for mark in marks.values())
         files = [self._folder.storage.location(self._folder.records_path(shard)) for shard in sorted(marks)]
         schema = plain_schema(pa.unify_schemas([read_schema(files), KNOWN], promote_options="permissive"))
+        self._schema = schema
         self.metrics = [
             name.removeprefix(METRIC_COLUMN_PREFIX)
             for name in schema.names
@@ -195,9 +196,10 @@ class OutcomeRows:
         groupings = (find_grouping(name, self._column(name)) for name in ("status", "error_code"))
         return [grouping for grouping in groupings if grouping]
 
-    def get_types(self, columns: Iterable[str]) -> dict[str, pa.DataType]:
-        """Return the types of columns."""
-        return {name: self._copy.schema.field(name).type for name in columns}
+    @property
+    def types(self) -> dict[str, pa.DataType]:
+        """Types of all columns by name."""
+        return {entry.name: entry.type for entry in self._schema}
 
     def read_shards(self) -> np.ndarray:
         """Return the number of the shard of each row: int32, shape (rows,)."""

@@ -6,14 +6,13 @@ The values come from a browser, so they are untrusted.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from manifests.expressions import quote_column, quote_text
-from manifests.run.outcome_table import METRIC_COLUMN_PREFIX
+from manifests.expressions import MAX_CHARACTERS, quote_column, quote_text
+from pipelines.runs.selection.run_tables import shorten_column
 
-MAX_TICKS = 1000  # more would not fit into a condition
 MAX_TEXT = 1000  # characters of an id or of the name of a column
 USES = ("", "only", "without")  # ticked records are not used, the only ones, or left out
 
@@ -27,23 +26,23 @@ class Marks:
     bounds: Mapping[str, tuple[float | None, float | None]] = field(default_factory=dict)
     ticks: tuple[str, ...] = ()  # ids of ticked records, in order
     use: str = ""  # use of the ticks, see `USES`
-    reset: int = 0  # number of times that the marks were removed; a new number makes the browser show it
+    reset: int = 0  # number of times that marks were removed or refused; a new number makes the browser show it
 
-    @property
-    def conditions(self) -> list[str]:
-        """Conditions, see `manifests.expressions`."""
+    def list_conditions(self, names: Collection[str]) -> list[str]:
+        """Return the conditions, see `manifests.expressions`.
+
+        Args:
+            names: names of all columns of the run.
+        """
         result = []
         for column, (low, high) in self.bounds.items():
-            name = quote_column(column.removeprefix(METRIC_COLUMN_PREFIX))
+            name = quote_column(shorten_column(column, names))
             result += [f"{name} >= {low!r}"] if low is not None else []
             result += [f"{name} <= {high!r}"] if high is not None else []
-        if self.ticks and self.use:
-            ids = ", ".join(map(quote_text, self.ticks))
-            result.append(f"record_id {'in' if self.use == 'only' else 'not in'} [{ids}]")
-        return result
+        return [*result, _list_ids(self.ticks, self.use)] if self.ticks and self.use else result
 
     def apply(self, action: Any) -> Marks:
-        """Return the marks after an action in the browser; an invalid one changes nothing.
+        """Return the marks after an action in the browser; an invalid one, or a tick too many, changes nothing.
 
         Args:
             action: mapping with one of `bounds`, `tick` (an id, with `on`), `use` or `reset`.
@@ -55,13 +54,20 @@ class Marks:
             return replace(self, bounds={name: pair for name, pair in checked.items() if pair != (None, None)})
         if _is_short(tick := action.get("tick")):
             others = tuple(name for name in self.ticks if name != tick)
-            ticks = (*others, tick)[:MAX_TICKS] if action.get("on") is True else others
+            ticks = (*others, tick) if action.get("on") is True else others
+            if max(len(_list_ids(ticks, use)) for use in USES) > MAX_CHARACTERS:
+                return replace(self, reset=self.reset + 1)
             return replace(self, ticks=ticks, use=self.use if ticks else "")
         if (use := action.get("use")) in USES and self.ticks:
             return replace(self, use="" if use == self.use else use)
         if action.get("reset") is True:
             return Marks(self.run, reset=self.reset + 1)
         return self
+
+
+def _list_ids(ids: Iterable[str], use: str) -> str:
+    """Return the condition of ticked records."""
+    return f"record_id {'in' if use == 'only' else 'not in'} [{', '.join(map(quote_text, ids))}]"
 
 
 def _is_short(text: Any) -> bool:
@@ -74,6 +80,6 @@ def _check_bounds(pair: Any) -> tuple[float | None, float | None]:
 
 
 def _check_number(value: Any) -> float | None:
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, int | float) or not abs(value) < math.inf:
         return None
     return value

@@ -147,7 +147,8 @@ class RunsPage:
                 empty = render_template("message", kind="quiet", text="There are no runs in this folder yet.")
                 return _changed_parts(shown, {"state": Part(empty)})
             run, marks = self.browser.open(path), _marks_of(path, marks)
-            query = Query(_read_options(fields, marks), _as_text(sort), descending is True, number)
+            options = _read_options(fields, marks.list_conditions(run.rows.schema.names))
+            query = Query(options, _as_text(sort), descending is True, number)
             return _changed_parts(shown, self._contents(run, query, marks, table=view == TABLE, opened=opened is True))
         except JoyvasaError as error:
             return _changed_parts(shown, {"state": _error(str(error))})
@@ -201,8 +202,8 @@ def _error(sentence: str) -> Part:
     return Part(render_template("message", kind="error", text=sentence))
 
 
-def _read_options(fields: list[Any], marks: Marks) -> SelectionOptions:
-    """Return the selection of the fields of the tab and of the marks."""
+def _read_options(fields: list[Any], marked: list[str]) -> SelectionOptions:
+    """Return the selection of the fields of the tab, and of the conditions of the marks."""
     where, text, status, code = map(_as_text, fields)
     conditions = [where.strip()] if where.strip() else []
     if text:
@@ -210,7 +211,7 @@ def _read_options(fields: list[Any], marks: Marks) -> SelectionOptions:
     if code:
         conditions.append(f"error_code == {quote_text(code)} or contains(warning_codes, {quote_text(code)})")
     statuses = (status,) if status in STATUSES else STATUSES
-    return SelectionOptions(statuses=(*statuses,), where=(*conditions, *marks.conditions))
+    return SelectionOptions(statuses=(*statuses,), where=(*conditions, *marked))
 
 
 def _marks_of(path: Any, marks: Any) -> Marks:

@@ -127,10 +127,11 @@ class Gallery {
 
   addSlider(name, sign, limit) {
     const metric = this.data.byName.get(name);
-    const [low, high] = range(metric);
+    const [low, high, lowest, highest] = range(metric);
     const from = limit === null ? roundOut(low, -1) : Math.min(roundOut(low, -1), limit);
     const to = limit === null ? roundOut(high, 1) : Math.max(roundOut(high, 1), limit);
-    const threshold = { metric, sign, limit: limit === null ? (sign === ">=" ? from : to) : limit };
+    const ends = { 0: Math.min(from, roundOut(lowest, -1)), 1000: Math.max(to, roundOut(highest, 1)) };
+    const threshold = { metric, sign, limit: limit === null ? ends[sign === ">=" ? 0 : 1000] : limit };
     const position = to > from ? Math.round((1000 * (threshold.limit - from)) / (to - from)) : 500;
     const bar = element("input", { type: "range", min: "0", max: "1000", value: String(position), "aria-label": `threshold of ${metric.title}` });
     const swap = element("button", { type: "button", class: "sign", "aria-label": "other direction" }, sign === ">=" ? "≥" : "≤");
@@ -140,7 +141,7 @@ class Gallery {
     threshold.kept = kept;
     bar.addEventListener("input", () => {
       // Three digits, so that the command is short; the ends keep everything.
-      threshold.limit = { 0: from, 1000: to }[bar.value] ?? Number((from + ((to - from) * bar.value) / 1000).toPrecision(3));
+      threshold.limit = ends[bar.value] ?? Number((from + ((to - from) * bar.value) / 1000).toPrecision(3));
       number.value = String(threshold.limit);
       this.reset();
     });
@@ -214,9 +215,8 @@ class Gallery {
     const show = this.find("show").value;
     let rows = [];
     for (let row = 0; row < data.n; row++) {
-      if (this.only !== null ? row !== this.only : !inGroups[row] || (show && Boolean(kept[row]) !== (show === "kept"))) continue;
-      if (search && !data.ids[row].toLowerCase().includes(search)) continue;
-      rows.push(row);
+      const fits = inGroups[row] && (!show || Boolean(kept[row]) === (show === "kept")) && data.ids[row].toLowerCase().includes(search);
+      if (this.only === null ? fits : row === this.only) rows.push(row);
     }
     const [direction, name] = this.find("sort").value.split(" ");
     if (name) {
@@ -463,11 +463,12 @@ function line(context, x1, y1, x2, y2) {
   context.stroke();
 }
 
-// The range of all values of a metric but the most extreme thousandth on either side.
+// The range of all values of a metric but the most extreme thousandth on either side, then the range of all.
 function range(metric) {
   if (!metric.range) {
     const sorted = metric.values.filter((value) => !Number.isNaN(value)).sort();
-    metric.range = [sorted[Math.floor(0.001 * (sorted.length - 1))], sorted[Math.ceil(0.999 * (sorted.length - 1))]];
+    const last = sorted.length - 1;
+    metric.range = [sorted[Math.floor(0.001 * last)], sorted[Math.ceil(0.999 * last)], sorted[0], sorted[last]];
   }
   return metric.range;
 }

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -49,6 +49,17 @@ def name_columns(schema: pa.Schema) -> NamedColumns:
     """Return the columns that conditions can name; the metric `sync_c` is `sync_c` and `metric_sync_c`."""
     metrics = {name.removeprefix(METRIC_COLUMN_PREFIX): name for name in schema.names}
     return NamedColumns(schema, {short: name for short, name in metrics.items() if short not in schema.names})
+
+
+def shorten_column(column: str, names: Collection[str]) -> str:
+    """Return the shortest name of a column in conditions: that of a metric, unless another column has the same.
+
+    Args:
+        column: name of the column.
+        names: names of all columns.
+    """
+    short = column.removeprefix(METRIC_COLUMN_PREFIX)
+    return column if short in names else short
 
 
 def open_run_tables(runs: Sequence[str]) -> RunTables:

@@ -17,6 +17,7 @@ from manifests.expressions import NamedColumns, parse_condition
 from manifests.record import file_stem
 from pipelines.cli.main import app
 from pipelines.report import failures, gallery
+from pipelines.report.failures import FailureGroup
 from pipelines.report.gallery import VideoLinks, encode_gallery
 from pipelines.report.metrics import MetricFigures, all_metric_columns
 from pipelines.report.page import render_page
@@ -157,6 +158,64 @@ def test_paths_of_the_page_do_not_name_the_home_folder(monkeypatch):
     assert failures.shorten_home("needs /home/anna/w.pth") == "needs ~/w.pth"
     assert failures.quote_path("/home/anna/my run") == "~/'my run'"
     assert failures.quote_path("/data/run") == "/data/run"
+    for path in ("/mnt/home/anna/run", "/data/a /home/anna/b"):
+        assert shlex.split(failures.quote_path(path)) == [path]
+    text = "/mnt/home/anna/w.pth (from '/home/anna/w.pth', file:///home/anna/w.pth)"
+    assert failures.shorten_home(text) == "/mnt/home/anna/w.pth (from '~/w.pth', file://~/w.pth)"
+
+
+def test_the_command_of_each_group_of_failures_is_complete(monkeypatch):
+    groups = [FailureGroup("face_not_found", "failed", "portrait", 2, []), FailureGroup("other", "", "", 9, [])]
+    commands = [figure.command for figure in failures.explain_failures(groups, "/data/run")]
+    assert commands == [
+        "joyvasa resume /data/run --retry failed",
+        "joyvasa resume /data/run --retry failed --retry quarantined",
+    ]
+
+
+def test_a_column_of_the_manifest_with_the_name_of_a_metric_is_not_taken_for_it(tmp_path):
+    rows = [{"record_id": f"r{k}", "image": "p.png", "audio": "s.wav", "sharpness": 99 - k} for k in range(20)]
+    write_run(
+        tmp_path / "run", rows, lambda record: ok_outcome(record, sharpness=float(record.row)), manifests=tmp_path
+    )
+    (metric,) = decode(build_report(str(tmp_path / "run")).gallery.text)[0]["metrics"]
+    condition = f"{metric['reference']} >= 15"
+    result = CliRunner().invoke(app, ["select", str(tmp_path / "run"), "--where", condition, "--json"])
+    assert json.loads(result.stdout)["selected"] == 6
+
+
+def test_in_a_browser_an_added_threshold_keeps_all_and_a_chosen_record_is_shown_whatever_is_searched(tmp_path):
+    n = 1500
+    values = np.random.default_rng(0).uniform(10, 100, n)
+    values[[3, 7]] = 1.0, 1e4  # beyond the thousandths that sliders leave out
+    rows = [{"record_id": f"r{k}", "image": "p.png", "audio": "s.wav"} for k in range(n)]
+
+    def outcome(record):
+        return ok_outcome(record, duration_match=float(values[record.row - 1]))
+
+    write_run(tmp_path / "run", rows, outcome, manifests=tmp_path, shard_size=n)
+    page = tmp_path / "index.html"
+    page.write_bytes(render_page(build_report(str(tmp_path / "run"))))
+    update = "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))"
+    kept = "document.querySelector('[data-part=kept]').textContent"
+    (tmp_path / "profile").mkdir()
+    with chromium(tmp_path / "profile") as browser:
+        browser.open(page)
+        browser.evaluate("ready.then(gallery => { window.gallery = gallery; })")
+        for sign in (">=", "<="):
+            browser.evaluate(f"gallery.addSlider('duration_match', '{sign}', null), gallery.update()")
+        assert browser.evaluate(kept) == f"keeps {n:,} of {n:,}"
+        for number, end in ((0, 0), (1, 1000)):
+            bar = f"document.querySelectorAll('.slider input[type=range]')[{number}]"
+            for position in (500, end):
+                change = f"bar.value = {position}; bar.dispatchEvent(new Event('input', {{bubbles: true}}))"
+                browser.evaluate(f"(() => {{ const bar = {bar}; {change}; return {update}; }})()")
+        assert browser.evaluate(kept) == f"keeps {n:,} of {n:,}"
+
+        search = "document.querySelector('[data-part=search]')"
+        browser.evaluate(f"{search}.value = 'r2'; gallery.showOnly(1)")
+        names = "[...document.querySelectorAll('.record .name bdi')].map(name => name.textContent)"
+        assert browser.evaluate(names) == ["r1"]
 
 
 def test_a_browser_filters_sorts_and_counts_as_the_command_does(report, run, tmp_path):

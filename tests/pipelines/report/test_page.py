@@ -196,6 +196,8 @@ def test_contact_sheets_are_omitted_if_the_page_would_be_too_large(evaluated, mo
         (format_number, 1.2e-7, "1.20e-07"),
         (format_number, 0.0, "0"),
         (format_number, None, "–"),
+        (format_number, float("nan"), "–"),
+        (format_number, float("-inf"), "-inf"),
         (format_share, 0.99999, "99.9 %"),
         (format_share, 1.0, "100 %"),
         (format_share, 0.00001, "0.1 %"),

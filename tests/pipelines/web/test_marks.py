@@ -1,9 +1,12 @@
 """Bounds and ticks from a browser become conditions; other values change nothing."""
 
+from dataclasses import replace
+
+import pyarrow as pa
 import pytest
 
-from manifests.expressions import quote_column, quote_text
-from pipelines.web.marks import MAX_TICKS, Marks
+from manifests.expressions import NamedColumns, parse_condition, quote_column, quote_text
+from pipelines.web.marks import Marks
 
 ODD = "a\"b\\c\n'`é"
 
@@ -12,11 +15,13 @@ def test_bounds_and_ticks_become_conditions():
     marks = Marks("run").apply(
         {"bounds": {"metric_sync_c": [3, None], "duration_s": [1.5, 4.0], "odd name": [None, 2]}}
     )
-    assert marks.conditions == ["sync_c >= 3", "duration_s >= 1.5", "duration_s <= 4.0", "`odd name` <= 2"]
+    bounds = ["duration_s >= 1.5", "duration_s <= 4.0", "`odd name` <= 2"]
+    assert marks.list_conditions([]) == ["sync_c >= 3", *bounds]
+    assert marks.list_conditions(["sync_c", "duration_s"]) == ["metric_sync_c >= 3", *bounds]  # the manifest's `sync_c`
     marks = Marks("run").apply({"tick": "a", "on": True}).apply({"tick": ODD, "on": True}).apply({"use": "only"})
-    assert marks.conditions == [f"record_id in [{quote_text('a')}, {quote_text(ODD)}]"]
-    assert marks.apply({"use": "without"}).conditions[0].startswith("record_id not in [")
-    assert marks.apply({"use": "only"}).conditions == []
+    assert marks.list_conditions([]) == [f"record_id in [{quote_text('a')}, {quote_text(ODD)}]"]
+    assert marks.apply({"use": "without"}).list_conditions([])[0].startswith("record_id not in [")
+    assert marks.apply({"use": "only"}).list_conditions([]) == []
     assert marks.apply({"tick": "a", "on": False}).ticks == (ODD,)
     assert marks.apply({"reset": True}) == Marks("run", reset=1)
 
@@ -34,6 +39,7 @@ def test_without_ticks_their_use_ends():
         {"bounds": 3},
         {"bounds": {"sync_c": ["1", None], "x": [float("inf"), float("nan")], "y": [True, [1]], "z": 7}},
         {"bounds": {"n" * 2000: [1, 2], "": [1, 2]}},
+        {"bounds": {"sync_c": [float("nan"), float("-inf")]}},
         {"tick": 3, "on": True},
         {"tick": "x" * 2000, "on": True},
         {"use": "only"},
@@ -45,9 +51,20 @@ def test_invalid_actions_change_nothing(action):
     assert Marks("run").apply(action) == Marks("run")
 
 
-def test_the_number_of_ticks_is_limited():
-    marks = Marks("run", ticks=tuple(map(str, range(MAX_TICKS))))
-    assert len(marks.apply({"tick": "one more", "on": True}).ticks) == MAX_TICKS
+def test_ticks_that_do_not_fit_into_a_condition_are_refused_and_the_browser_shows_it():
+    marks, columns = Marks("run", use="only"), NamedColumns(pa.schema([("record_id", pa.string())]))
+    while not marks.reset:
+        before, marks = marks, marks.apply({"tick": f"portrait-{len(marks.ticks):05d}-speech", "on": True})
+    assert marks == replace(before, reset=1)
+    assert len(marks.ticks) > 300
+    for used in (marks, marks.apply({"use": "without"})):
+        (condition,) = used.list_conditions([])
+        parse_condition(condition, columns)
+    assert len(marks.apply({"tick": marks.ticks[0], "on": False}).ticks) == len(marks.ticks) - 1
+
+
+def test_a_bound_of_any_size_changes_nothing_else():
+    assert Marks("run").apply({"bounds": {"x": [10**400, None]}}).ticks == ()
 
 
 @pytest.mark.parametrize("name", ["null", "in", "a-b", "1st"])
