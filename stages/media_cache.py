@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import threading
+import time
 from collections.abc import Callable, Generator, Iterable
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -105,8 +106,10 @@ class MediaCache:
             except FileNotFoundError:
                 return None
             with contextlib.suppress(FileNotFoundError):
-                if os.path.samestat(os.fstat(handle), os.stat(path)):  # else it was removed before it was locked
-                    os.utime(path)
+                status = os.stat(path)
+                if os.path.samestat(os.fstat(handle), status):  # else it was removed before it was locked
+                    # The time of its modification stays: by it, archives are recognized, whose members are known.
+                    os.utime(path, ns=(time.time_ns(), status.st_mtime_ns))
                     return handle
             os.close(handle)
 
@@ -144,7 +147,7 @@ class MediaCache:
             with contextlib.suppress(FileNotFoundError):
                 status = entry.stat(follow_symlinks=False)
                 if not entry.name.startswith(LOCK):
-                    entries.append((status.st_mtime_ns, status.st_size, entry))
+                    entries.append((status.st_atime_ns, status.st_size, entry))
         excess = sum(size for _, size, _ in entries) - n_bytes
         for _, size, entry in sorted(entries, key=lambda item: item[0]):
             if excess <= 0:

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from joyvasa.errors import InputError
-from stages import media
+from stages import containers, media
 from stages.media import local_file, open_stream
 from stages.media_cache import MediaCacheConfig
 from tests.http_server import serve_http
@@ -95,6 +95,16 @@ def test_the_cells_of_a_row_group_are_decoded_once(tmp_path, cache, monkeypatch)
     for row in range(50, 0, -1):
         assert read(f"cell://image/{row}::{tmp_path}/set.parquet", cache) == b"picture %d" % (row - 1)
     assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", SUFFIXES)
+def test_the_members_of_a_fetched_archive_are_listed_once(server, cache, kind):
+    address, content, _ = server
+    content[f"/set{SUFFIXES[kind]}"] = build_archive(kind)
+    n_listed = containers._open_archive.cache_info().misses
+    for name, member in MEMBERS.items():
+        assert read(f"{kind.partition('.')[0]}://{name}::{address}/set{SUFFIXES[kind]}", cache) == member
+    assert containers._open_archive.cache_info().misses == n_listed + 1
 
 
 @pytest.mark.parametrize("kind", ["zip", "tar"])
