@@ -60,6 +60,7 @@ def _open_generated_clip(
             height=video.height,
             has_sound=sound is not None,
             sound=files.enter_context(local_file(sound, cache)) if sound else None,
+            sound_clock="samples" if record.audio else "file",
             motion=controller.displace(controller.shape(sequence, record.seed)),
             mode=record.mode,
             seed=record.seed,
@@ -153,7 +154,7 @@ class ScoreStage(Stage[ScoreConfig]):
             except InputError as error:
                 if "read_video" in item.inputs:
                     return Failed(FailureKind.BAD_INPUT, error.code, error.sentence)
-                return Ok(facts=_facts(self._metrics.empty_scores(NotMeasured(error.code, error.sentence))))
+                scores = self._metrics.empty_scores(NotMeasured(error.code, error.sentence))
 
         path = self._folder.features_path(item.record.shard, item.record.id)
         if scores.features:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import torch
 
     from joyvasa.bundles import Bundle
+    from joyvasa.media.ffmpeg import Clock
     from joyvasa.metrics.support.sound import Soundtrack
     from joyvasa.motion.driving import FacePart
     from joyvasa.motion.sequence import MotionSequence
@@ -55,6 +56,7 @@ class Clip:
     height: int  # size of the frames, pixels
     has_sound: bool  # whether the video has a sound stream
     sound: Path | None = None  # file with the driving recording; None if unknown
+    sound_clock: Clock = "samples"  # clock on which the video has this sound, see `joyvasa.media.ffmpeg.audio_stream`
     # source picture as a frame without motion would show it, uint8 RGB (height, width, 3)
     reference_frame: Image | None = None
     # area of the frame covered by the face crop: left, top, right, bottom in pixels; may exceed the frame

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import numpy as np
 
-from joyvasa.media.audio import probe_audio
+from joyvasa.media.audio import SAMPLE_RATE, stream_audio
+from joyvasa.media.ffmpeg import Clock
 from joyvasa.metrics.base import Clip, Measurement, Metric, MetricColumn, NotMeasured, Values
 
 
@@ -49,9 +52,13 @@ class _Length(Measurement):
         else:
             values["picture_minus_sound_s"] = NotMeasured("no_sound", "the video has no sound; expected a sound stream")
         if clip.sound:
-            values["recording_missing_s"] = probe_audio(clip.sound, allow_silence=True).duration_s - sound_s
+            values["recording_missing_s"] = _measure_duration(clip.sound, clip.sound_clock) - sound_s
         else:
             values["recording_missing_s"] = NotMeasured(
                 "no_recording", "no recording is known; expected the row's audio"
             )
         return values
+
+
+def _measure_duration(sound: Path, clock: Clock) -> float:
+    return sum(map(len, stream_audio(sound, clock=clock))) / SAMPLE_RATE

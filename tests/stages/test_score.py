@@ -19,7 +19,7 @@ from stages.frames import VideoOutput
 from stages.read_video import ReadVideoStage
 from stages.score import ScoreConfig, ScoreStage
 from tests.joyvasa.metrics.clips import moving_noise
-from tests.media import write_tone, write_video
+from tests.media import ffmpeg, write_tone, write_video
 from tests.stages.items import PORTRAIT, UpstreamStages, make_record, options, set_up, transfer
 
 SETTINGS = ("picture.max_side=256",)
@@ -53,8 +53,9 @@ def with_video(item: Item, run, *, settings=(), moved=0) -> Item:
         composer=composer,
         n_frames=N_FRAMES,
         frames_per_second=25.0,
-        sound=Path(item.record.audio),
+        sound=Path(item.record.audio or item.record.motion),
         sound_channels=1,
+        sound_clock="samples" if item.record.audio else "file",
         encoding=EncodingConfig(crf=10),
         comment="",
     )
@@ -111,6 +112,16 @@ def test_motion_that_the_region_leaves_out_has_no_numbers(item, tmp_path):
     assert scores["metric.head_speed"] > 0
     assert scores["metric.mouth_range.reason"].startswith("not_driven: ")
     assert scores["metric.blink_rate.reason"].startswith("not_driven: ")
+
+
+def test_the_late_sound_of_a_driving_video_is_not_missing(item, tmp_path):
+    silent = write_video(tmp_path / "silent.mp4", moving_noise(N_FRAMES))
+    sound = write_tone(tmp_path / "sound.wav", seconds=N_FRAMES / 25 - 0.5)
+    ffmpeg("-i", silent, "-itsoffset", 0.5, "-i", sound, "-c:v", "copy", tmp_path / "driving.mp4")
+    record = make_record("r", image=PORTRAIT, motion=tmp_path / "driving.mp4")
+    scores = facts(stage(tmp_path, "length"), with_video(Item(record, item.inputs), tmp_path))
+    assert abs(scores["metric.recording_missing_s"]) < 0.1
+    assert abs(scores["metric.picture_minus_sound_s"]) < 0.1
 
 
 def test_saved_features_are_complete_and_the_same_when_scored_again(item, tmp_path):
@@ -203,7 +214,11 @@ def test_a_failed_gpu_context_is_raised(item, tmp_path, with_broken):
 def test_a_generated_video_that_cannot_be_read_is_ok_without_numbers(item, tmp_path):
     scored = with_video(item, tmp_path)
     (tmp_path / scored.inputs["render"].video).write_bytes(b"damaged")
+    features = tmp_path / "shards/00000/features/r.npz"
+    features.parent.mkdir()
+    features.write_bytes(b"of an earlier attempt")
     scores = facts(stage(tmp_path, "flicker", "freeze"), scored)
+    assert not features.exists()
     assert scores["metric.temporal_flickering"] is None
     assert scores["metric.frozen_share.reason"].startswith("video_unreadable: ")
 
