@@ -31,6 +31,8 @@ class RunsRoot:
         self.folder = Path(os.path.realpath(folder))
         if not self.folder.is_dir():
             raise ConfigError("root_invalid", f"{folder}: no such folder; expected one with runs: check the path")
+        if not _is_utf8(str(self.folder)):
+            raise ConfigError("root_invalid", f"{folder}: its path is not UTF-8, which browsers expect: rename it")
 
     def find(self, path: str) -> Path | None:
         """Return the real path of a file or folder below the root; None if it is missing or outside of the root.
@@ -87,7 +89,10 @@ class ListedRun:
 
 
 def find_runs(root: RunsRoot, limits: Limits) -> list[ListedRun]:
-    """Return run folders, the newest first; links are not followed, and run folders are not searched."""
+    """Return run folders, the newest first.
+
+    Links are not followed, and run folders, hidden ones and those whose names are not UTF-8 are not searched.
+    """
     return sorted(_iterate_runs(root, limits), key=lambda run: (-run.started, run.path))[: limits.runs]
 
 
@@ -97,6 +102,11 @@ def open_run(root: RunsRoot, path: str) -> RunFolder | None:
     if folder is None or not (folder / RunFolder.RUN).is_file():
         return None
     return RunFolder(ConfinedStorage(root, path))
+
+
+def _is_utf8(name: str) -> bool:
+    """Return whether the name of a file can be sent to a browser."""
+    return os.fsencode(name).decode("utf-8", "replace") == name
 
 
 def _iterate_runs(root: RunsRoot, limits: Limits) -> Iterator[ListedRun]:
@@ -117,6 +127,6 @@ def _iterate_runs(root: RunsRoot, limits: Limits) -> Iterator[ListedRun]:
             below += [
                 os.path.join(path, name)
                 for name, entry in sorted(entries.items())
-                if not name.startswith(".") and entry.is_dir(follow_symlinks=False)
+                if not name.startswith(".") and _is_utf8(name) and entry.is_dir(follow_symlinks=False)
             ]
         level = below

@@ -8,7 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeGuard
 
 from manifests.expressions import MAX_CHARACTERS, quote_column, quote_text
 from pipelines.runs.selection.run_tables import shorten_column
@@ -70,7 +70,7 @@ def _list_ids(ids: Iterable[str], use: str) -> str:
     return f"record_id {'in' if use == 'only' else 'not in'} [{', '.join(map(quote_text, ids))}]"
 
 
-def _is_short(text: Any) -> bool:
+def _is_short(text: Any) -> TypeGuard[str]:
     return isinstance(text, str) and 0 < len(text) <= MAX_TEXT
 
 

@@ -30,7 +30,7 @@ def read_password(file: Path | None, environment: Mapping[str, str] = os.environ
     if file is not None:
         try:
             with file.open("rb") as stream:
-                lines = read_limited(stream).decode().splitlines()
+                lines = read_limited(stream).decode("utf-8-sig").splitlines()
         except (OSError, ValueError) as error:
             reason = getattr(error, "strerror", None) or "not text"
             raise ConfigError(
@@ -80,4 +80,4 @@ def password_matches(header: str | None, password: str) -> bool:
         _, _, given = base64.b64decode(encoded, validate=True).partition(b":")
     except (binascii.Error, ValueError):
         return False
-    return hmac.compare_digest(given, password.encode())
+    return hmac.compare_digest(given, os.fsencode(password))

@@ -26,9 +26,10 @@ GALLERY, TABLE = "Gallery", "Table"
 OK = "ok"
 CONDITION_EXAMPLE = "such as sharpness > 50 and duration_s >= 2"
 CONDITION_ERRORS = ("condition_invalid", "column_unknown")
-PARTS = ("state", "sliders", "selection", "records", "failures", "report", "position")
-PARTS += ("back", "forward", "page", "code", "sort")  # in the order of the outputs
-ShownHashes = dict[str, str]  # hash of each part that the browser shows, by name
+CONTENTS = ("sliders", "selection", "records", "failures", "report", "position")  # parts with contents of a run
+PARTS = ("state", *CONTENTS, "back", "forward", "page", "code", "sort")  # in the order of the outputs
+RUN = "run"
+ShownHashes = dict[str, str]  # hash of each part that the browser shows, by name, and under `RUN` the path of its run
 
 
 @dataclass(frozen=True)
@@ -145,17 +146,18 @@ class RunsPage:
         try:
             if not isinstance(path, str) or not path:
                 empty = render_template("message", kind="quiet", text="There are no runs in this folder yet.")
-                return _changed_parts(shown, {"state": Part(empty)})
+                return _changed_parts(shown, "", {"state": Part(empty)})
             run, marks = self.browser.open(path), _marks_of(path, marks)
             options = _read_options(fields, marks.list_conditions(run.rows.schema.names))
             query = Query(options, _as_text(sort), descending is True, number)
-            return _changed_parts(shown, self._contents(run, query, marks, table=view == TABLE, opened=opened is True))
+            parts = self._contents(run, query, marks, table=view == TABLE, opened=opened is True)
+            return _changed_parts(shown, path, parts)
         except JoyvasaError as error:
-            return _changed_parts(shown, {"state": _error(str(error))})
+            return _changed_parts(shown, path, {"state": _error(str(error))})
         except Exception as error:  # a run folder may contain anything
             text = safe_text(f"{type(error).__name__}: {error}", 300)
             sentence = f"run_unreadable: {path}: cannot be shown ({text}): choose another run"
-            return _changed_parts(shown, {"state": _error(sentence)})
+            return _changed_parts(shown, path, {"state": _error(sentence)})
 
     def _contents(self, run: OpenedRun, query: Query, marks: Marks, *, table: bool, opened: bool) -> dict[str, Part]:
         """Return the parts of the tab; if a condition is invalid, the records stay as they are."""
@@ -187,8 +189,14 @@ class RunsPage:
         }
 
 
-def _changed_parts(shown: ShownHashes, parts: dict[str, Part]) -> list[Any]:
-    """Return the values of the outputs; unchanged parts are skipped, so that their videos keep playing."""
+def _changed_parts(shown: ShownHashes, run: str, parts: dict[str, Part]) -> list[Any]:
+    """Return the values of the outputs; unchanged parts are skipped, so that their videos keep playing.
+
+    Parts of another run do not stay: if `run` has none in their place, because it cannot be read or the condition does
+    not suit it, they become empty.
+    """
+    if shown.get(RUN) != run:
+        shown, parts = {RUN: run}, {**dict.fromkeys(CONTENTS, Part("")), **parts}
     hashes = {name: hashlib.sha256((part.key or repr(part.value)).encode()).hexdigest() for name, part in parts.items()}
     changed = {name: digest for name, digest in hashes.items() if digest != shown.get(name)}
     values = (parts[name].value if name in changed else gr.skip() for name in PARTS)

@@ -46,6 +46,16 @@ def test_no_path_leaves_the_root(root, path):
     assert root.shown_file(path) is None
 
 
+def test_names_that_no_browser_can_show_do_not_hide_the_other_runs(root):
+    odd = os.fsencode(root.folder) + b"/odd\xff"
+    os.mkdir(odd)
+    for name in ("run.yaml", "manifest.parquet"):
+        os.link(root.folder / "a/run" / name, odd + b"/" + name.encode())
+    assert [run.path for run in find_runs(root, Limits())] == ["a/run"]
+    with pytest.raises(ConfigError, match=r"root_invalid: .*/odd\\udcff: its path is not UTF-8"):
+        RunsRoot(os.fsdecode(odd))
+
+
 def test_absolute_paths_are_refused(root, tmp_path):
     assert root.find(str(tmp_path / "secret/secret.mp4")) is None
     assert root.find(str(tmp_path / "root/a/run/other.txt")) is None

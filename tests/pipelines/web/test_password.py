@@ -1,6 +1,7 @@
 """The password comes from the environment or a file; without one only this machine is served."""
 
 import base64
+import os
 
 import pytest
 
@@ -18,6 +19,17 @@ def test_it_comes_from_the_first_line_of_the_file_before_the_environment(tmp_pat
     assert read_password(tmp_path / "password", environment) == "correct horse"
     assert read_password(None, environment) == "battery staple"
     assert read_password(None, {}) is None
+
+
+def test_a_byte_order_mark_is_not_a_part_of_it(tmp_path):
+    (tmp_path / "password").write_text("correct horse\n", encoding="utf-8-sig")
+    assert read_password(tmp_path / "password", {}) == "correct horse"
+
+
+def test_it_may_hold_bytes_that_are_no_text():
+    password = os.fsdecode(b"correct\xff")
+    assert password_matches("Basic " + base64.b64encode(b"me:correct\xff").decode(), password)
+    assert not password_matches(basic("me:correct"), password)
 
 
 @pytest.mark.parametrize("content", [None, b"", b"short", b"\xff\xfe\xfd"])

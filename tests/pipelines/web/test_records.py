@@ -27,6 +27,7 @@ from pipelines.web.records import Query, collect_failures, find_records, list_co
 from pipelines.web.run_rows import RunRows
 from pipelines.web.run_state import read_run_state
 from pipelines.web.runs_browser import RunsBrowser
+from pipelines.web.runs_page import CONTENTS, GALLERY, PARTS, RunsPage
 from pipelines.web.templating import render_template
 from tests.manifests.tables import write, write_odd_table
 from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, statistics, write_run
@@ -329,6 +330,37 @@ def test_scored_videos_are_shown_after_the_run_moved_together_with_them(tmp_path
     project.rename(tmp_path / "root/elsewhere")
     browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
     assert "elsewhere/v.mp4" in browser.render_records(browser.open("elsewhere/run"), Query(), table=False).html
+
+
+def test_infinite_numbers_are_shown(tmp_path):
+    rows = [{"record_id": f"id-{number}", "image": "a", "audio": "b"} for number in range(2)]
+    write_run(tmp_path / "root/run", rows, lambda r: ok_outcome(r, sharpness=float("inf") ** r.row), manifests=tmp_path)
+    browser = RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())
+    for table in (True, False):
+        assert ">inf<" in browser.render_records(browser.open("run"), Query(), table=table).html
+
+
+def test_records_of_another_run_do_not_stay_if_the_chosen_one_has_none_to_show(run, tmp_path):
+    other = [{"record_id": "other", "image": "a", "audio": "b", "voice": "anna"}]
+    write_run(tmp_path / "root/other", other, ok_outcome, manifests=tmp_path)
+    (tmp_path / "root/damaged").mkdir()
+    (tmp_path / "root/damaged/run.yaml").write_text("nonsense: [")
+    page, shown = RunsPage(RunsBrowser(RunsRoot(str(tmp_path / "root")), Limits())), {}
+
+    def show(path, condition):
+        nonlocal shown
+        inputs = (path, condition, "", "ok", "", "", False, GALLERY, False, 0, Marks(path), shown)
+        *values, shown = page._show(inputs, 0, turn=False)
+        return dict(zip(PARTS, values, strict=True))
+
+    assert "other" in show("other", 'voice == "anna"')["records"]
+    parts = show("run", 'voice == "anna"')
+    assert (parts["records"], parts["position"]) == ("", "")
+    assert "column_unknown" in parts["selection"]
+    assert "id-0" in show("run", "")["records"]
+    parts = show("damaged", "")
+    assert "run_unreadable" in parts["state"]
+    assert {parts[name] for name in CONTENTS} == {""}
 
 
 def test_records_of_a_table_without_some_columns_are_shown(run, tmp_path):
