@@ -16,7 +16,7 @@ import pyarrow.dataset as ds
 
 from joyvasa.runtime.arrow_text import decode_text
 from joyvasa.runtime.parsing import parse_json
-from joyvasa.runtime.result_tables import iterate_tables, read_schema, read_table
+from joyvasa.runtime.result_tables import MAX_AMOUNT, iterate_tables, read_schema, read_table
 from manifests.formats.plain_types import plain_schema
 from manifests.run.folder import RunFolder
 from manifests.run.outcome_table import (
@@ -74,7 +74,7 @@ def find_grouping(name: str, column: pa.ChunkedArray) -> Grouping | None:
 
 pc: Any = pyarrow.compute  # defines its functions dynamically, which type checkers do not see
 MAX_GROUP_COLUMNS = 12
-NOT_FINITE = "not_finite: the number is infinite or NaN"
+NOT_FINITE = f"not_finite: the number is infinite, NaN or beyond {MAX_AMOUNT:.0e}"
 KNOWN = pa.schema(  # columns that a run has even if no table contains them
     [
         *RESULT_FIELDS,
@@ -258,16 +258,16 @@ class OutcomeRows:
                 self._count_reason(str(metric), str(reason), count)
 
     def _metric_values(self, table: pa.Table) -> dict[str, np.ndarray]:
-        """Return the numbers of the videos in a table by metric; infinite values are counted and become NaN."""
+        """Return the numbers of the videos in a table by metric; impossible ones are counted and become NaN."""
         no_video = pc.not_equal(table.column("status"), "ok").to_numpy()
         numbers = {}
         for name in self.metrics:
             values = numbers[name] = _floats(table, METRIC_COLUMN_PREFIX + name)
             values[no_video] = np.nan
-            infinite = np.isinf(values)
-            if infinite.any():
-                self._count_reason(name, NOT_FINITE, int(infinite.sum()))
-                values[infinite] = np.nan
+            excessive = np.abs(values) > MAX_AMOUNT
+            if excessive.any():
+                self._count_reason(name, NOT_FINITE, int(excessive.sum()))
+                values[excessive] = np.nan
         return numbers
 
     def _count_reason(self, metric: str, reason: str, count: int) -> None:

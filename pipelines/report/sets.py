@@ -81,16 +81,16 @@ def compute_mouth_sound_null(run: str) -> MouthSoundNull:
     The partner of a record is the next record of its shard (cyclically) that has a different sound. Thus, what all
     records of a system have in common, such as a mouth that opens at the start of every video, counts as chance.
     """
-    from joyvasa.metrics.mouth_sound import FEATURE, best_correlation
+    from joyvasa.metrics.mouth_sound import best_correlation
 
     folder = RunFolder(open_storage(run))
     values: dict[str, float] = {}
     for shard in sorted(folder.read_done_markers()):
-        ids = [name for name in _ok_records(folder, shard) if _load_feature(folder, shard, name, FEATURE) is not None]
+        ids = [name for name in _ok_records(folder, shard) if _load_pair(folder, shard, name) is not None]
         for index, record_id in enumerate(ids):
-            own = _load_feature(folder, shard, record_id, FEATURE)
+            own = _load_pair(folder, shard, record_id)
             following = [ids[(index + step) % len(ids)] for step in range(1, min(PARTNERS, len(ids) - 1) + 1)]
-            others = (_load_feature(folder, shard, name, FEATURE) for name in following)
+            others = (_load_pair(folder, shard, name) for name in following)
             other = next((pair for pair in others if pair is not None and not _has_same_sound(own, pair)), None)
             if own is None or other is None:
                 continue
@@ -161,6 +161,16 @@ def _load_fvd_set(location: str) -> FvdSet | NotMeasured:
 def _ok_records(folder: RunFolder, shard: int) -> Iterator[str]:
     rows = folder.read_records(shard, ["record_id", "status"]).to_pylist()
     return (row["record_id"] for row in rows if row["status"] == "ok")
+
+
+def _load_pair(folder: RunFolder, shard: int, record_id: str) -> np.ndarray | None:
+    """Load mouth opening and sound level of a record, shape (2, n); see `_load_feature`."""
+    from joyvasa.metrics.mouth_sound import FEATURE
+
+    pair = _load_feature(folder, shard, record_id, FEATURE)
+    if pair is not None and len(pair) != 2:
+        raise _damaged_error(folder.features_path(shard, record_id), f"{FEATURE} has the shape {pair.shape}")
+    return pair
 
 
 def _load_feature(folder: RunFolder, shard: int, record_id: str, name: str) -> np.ndarray | None:

@@ -51,10 +51,9 @@ class FeatureMoments:
         """Merge another set in place; independent of order and grouping up to rounding (Chan et al. 1979).
 
         Raises:
-            ValueError: the number of features differs.
+            InputError: `features_mismatch`.
         """
-        if self.mean.shape != other.mean.shape:
-            raise ValueError(f"{self.mean.size} and {other.mean.size} features; expected equal numbers")
+        _check_sizes(self, other)
         count = self.count + other.count
         if not other.count:
             return
@@ -109,7 +108,11 @@ def frechet_distance(first: FeatureMoments, second: FeatureMoments, *, ddof: int
 
     Returns:
         The distance, at least 0, or the reason for no value: fewer than two samples have no covariance.
+
+    Raises:
+        InputError: `features_mismatch`.
     """
+    _check_sizes(first, second)
     fewest = min(first.count, second.count)
     if fewest < 2:
         return NotMeasured(
@@ -127,6 +130,12 @@ def _square_root(covariance: np.ndarray) -> np.ndarray:
     """Return the symmetric square root; negative eigenvalues are rounding errors."""
     eigenvalues, vectors = np.linalg.eigh(covariance)
     return (vectors * np.sqrt(eigenvalues.clip(min=0))) @ vectors.T
+
+
+def _check_sizes(first: FeatureMoments, second: FeatureMoments) -> None:
+    if first.mean.size != second.mean.size:
+        sentence = f"sets with {first.mean.size} and {second.mean.size} features; expected equal numbers"
+        raise InputError("features_mismatch", f"{sentence}: score their videos again")
 
 
 def _damaged(where: str, found: str) -> InputError:

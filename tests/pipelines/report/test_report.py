@@ -206,8 +206,9 @@ def test_columns_that_later_shards_bring_or_lack_are_padded(tmp_path):
     assert (figure(report, "identity").summary.n, figure(report, "identity").summary.minimum) == (16, 8.0)
 
 
-def test_infinite_numbers_are_none(tmp_path):
-    write_run(tmp_path / "run", rows(4), lambda r: ok_outcome(r, sharpness=float("inf")), manifests=tmp_path)
+@pytest.mark.parametrize("number", [float("inf"), -1.7e308, 1e13])
+def test_numbers_that_no_metric_has_are_none(tmp_path, number):
+    write_run(tmp_path / "run", rows(4), lambda r: ok_outcome(r, sharpness=number), manifests=tmp_path)
     figures = figure(build_report(str(tmp_path / "run")), "sharpness")
     assert figures.summary.n == 0
     assert [(reason.code, reason.count) for reason in figures.reasons] == [("not_finite", 4)]

@@ -115,6 +115,18 @@ def test_a_hostile_feature_file_is_refused_and_runs_nothing(runs, tmp_path):
         compute_run_fvd(str(run), str(run))
 
 
+def test_features_of_other_shapes_are_refused(runs, tmp_path):
+    wide = {"fvd": np.zeros((2, 7), np.float32)}
+    run = write_run(tmp_path / "mixed", {**clips(2), "r1": wide}, CHOICES)
+    others = write_run(tmp_path / "wide", dict.fromkeys(NAMES, wide), CHOICES)
+    for other in (run, others):
+        with pytest.raises(InputError, match="features_mismatch: sets with"):
+            compute_run_fvd(str(other), str(runs["real"][0]))
+    run = write_run(tmp_path / "mouths", {"r0": {"mouth_sound": np.zeros((1, 100), np.float32)}})
+    with pytest.raises(InputError, match="mouth_sound has the shape"):
+        compute_mouth_sound_null(str(run))
+
+
 def series(mouth: np.ndarray, level: np.ndarray) -> dict[str, np.ndarray]:
     return {"mouth_sound": np.stack([mouth, level]).astype(np.float32)}
 
