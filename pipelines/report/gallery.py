@@ -138,6 +138,8 @@ def _describe_group(grouping: Grouping, kind: pa.DataType | None) -> dict[str, A
         elif value in ("inf", "-inf") and not is_text:
             largest = sys.float_info.max
             conditions.append(f"{name} > {largest}" if value == "inf" else f"{name} < {-largest}")
+        elif kind == pa.float32():  # conditions compare 64-bit numbers, of which the text is not the nearest
+            conditions.append(f"{name} == {float(np.float32(value))!r}")
         else:
             conditions.append(f"{name} == {quote_text(value) if is_text else value}")
     return {"name": grouping.column, "values": grouping.values, "conditions": conditions}

@@ -128,6 +128,21 @@ def test_the_condition_of_each_group_selects_its_rows_whatever_the_column_holds(
     assert {"latin", "nan", "view", "speaker"} <= selected.keys()
 
 
+def test_the_condition_of_a_group_selects_32_bit_numbers(tmp_path):
+    table = pa.table(
+        {"image": ["a.png"] * 4, "audio": ["a.wav"] * 4, "noise": pa.array([0.1, 1e20, 0.1, 3], pa.float32())}
+    )
+    pq.write_table(table, tmp_path / "m.parquet")
+    write_run(tmp_path / "run", tmp_path / "m.parquet", ok_outcome, manifests=tmp_path)
+    groups = decode(build_report(str(tmp_path / "run")).gallery.text)[0]["groups"]
+    group = next(group for group in groups if group["name"] == "noise")
+    masks = [
+        parse_condition(text, NamedColumns(table.schema)).evaluate(table).to_pylist() for text in group["conditions"]
+    ]
+    assert group["values"] == ["0.1", "1e+20", "3"]
+    assert masks == [[True, False, True, False], [False, True, False, False], [False, False, False, True]]
+
+
 def make_figures(values):
     column = all_metric_columns()["sharpness"]
     return MetricFigures(column, Bootstrap().summarize(values), len(values), [])
