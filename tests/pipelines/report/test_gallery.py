@@ -130,7 +130,12 @@ def test_the_condition_of_each_group_selects_its_rows_whatever_the_column_holds(
 
 def test_the_condition_of_a_group_selects_32_bit_numbers(tmp_path):
     table = pa.table(
-        {"image": ["a.png"] * 4, "audio": ["a.wav"] * 4, "noise": pa.array([0.1, 1e20, 0.1, 3], pa.float32())}
+        {
+            "record_id": [*"abcd"],
+            "image": ["a.png"] * 4,
+            "audio": ["a.wav"] * 4,
+            "noise": pa.array([0.1, 1e20, 0.1, 3], pa.float32()),
+        }
     )
     pq.write_table(table, tmp_path / "m.parquet")
     write_run(tmp_path / "run", tmp_path / "m.parquet", ok_outcome, manifests=tmp_path)
