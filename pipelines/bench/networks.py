@@ -127,7 +127,6 @@ def _measure_call(
     if skipped:
         return NetworkFigure(**case, skipped=skipped)
 
-    flops = _count_flops(call, device, precision)
     function = torch.compile(call.function) if torch_compile else call.function
 
     def run(form: Callable[..., Any]) -> None:
@@ -137,17 +136,18 @@ def _measure_call(
     functions = {"accelerated": partial(run, function)}
     if call.plain and not torch_compile:
         functions["plain"] = partial(run, call.plain)
-    started = time.perf_counter()
     try:
+        flops = _count_flops(call, device, precision)
+        started = time.perf_counter()
         with PeakMemory(device) as memory:
             functions["accelerated"]()
             synchronize(device)
+        first_call_s = time.perf_counter() - started
+        if "plain" in functions:
+            functions["plain"]()  # warm-up
     except Exception as error:  # from the compiler, or out of memory: keep the other figures
         text = str(error).strip().splitlines()
         return NetworkFigure(**case, skipped=f"{type(error).__name__}: {text[0] if text else 'no reason given'}"[:200])
-    first_call_s = time.perf_counter() - started
-    if "plain" in functions:
-        functions["plain"]()  # warm-up
 
     timings = time_in_turns(functions, device, for_s=for_s)
     timing, seconds = timings["accelerated"], timings["accelerated"].median_s

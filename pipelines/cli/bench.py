@@ -47,9 +47,9 @@ def bench_command(
 
     if out is not None:
         check_writable(out, [config] if config else [])
-    sections = tuple(name.strip() for name in only.split(",")) if only else SECTIONS
+    sections = tuple(name.strip() for name in only.split(",")) if only is not None else SECTIONS
     with scratch_folder() as folder:
-        flags = {"animation.models": models or str(folder / "published-sizes")}
+        flags = {"animation.models": str(folder / "published-sizes") if models is None else models}
         run = merge_options(RunConfig, config=config, settings=settings, flags=flags).with_absolute_paths()
         bench = BenchConfig(run=run, sections=sections)
         if models is None:

@@ -147,7 +147,7 @@ def plan_command(
     from manifests.manifest import open_manifest
     from manifests.run.manifest_file import SHARD_RECORDS
 
-    if profile and measure:
+    if profile is not None and measure:
         raise typer.BadParameter("expected --profile or --measure, not both", param_hint="--measure")
     if not measure and (config or not all(PLAN_SETTING.match(setting) for setting in settings or [])):
         hint = "--set, --config"
@@ -156,7 +156,7 @@ def plan_command(
         )
     run_config = _plan_config(models, config=config, settings=settings or []) if measure or settings else None
     rates = _get_rates(manifest, profile, run_config if measure else None)
-    if not models:
+    if models is None:
         models = run_config.animation.models if run_config else rates.models if rates else None
     probes = None if no_probe else build_probes(models)
     with ProgressDisplay(enabled=not as_json) as progress:
@@ -191,7 +191,7 @@ def _option_columns(models: str | None, run_config: RunConfig | None = None) -> 
     from pipelines.runs.config import build_option_columns
 
     animation = run_config.animation if run_config else AnimationConfig()
-    return build_option_columns(animation, open_bundle(models or animation.models))
+    return build_option_columns(animation, open_bundle(animation.models if models is None else models))
 
 
 def _plan_config(models: str | None, *, config: Path | None, settings: list[str]) -> RunConfig:
@@ -214,7 +214,7 @@ def _get_rates(manifest: str, profile: str | None, run_config: RunConfig | None)
 
         with run_progress() as on_event:
             return measure_rates(manifest, run_config, on_event=on_event)
-    if not profile:
+    if profile is None:
         return None
     if profile.lower().endswith((".yaml", ".yml")):
         from manifests.estimate import read_profile

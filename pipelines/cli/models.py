@@ -92,7 +92,7 @@ def list_models_command(
     """List bundles with the sizes, licenses and availability of their roles."""
     from joyvasa.bundles import get_models_folder, list_bundle_names, open_bundle
 
-    bundles = [open_bundle(name) for name in ([models] if models else list_bundle_names())]
+    bundles = [open_bundle(name) for name in (list_bundle_names() if models is None else [models])]
     if as_json:
         print_json(
             [

@@ -81,21 +81,24 @@ def select_command(
     from pipelines.runs.selection.selection import select_rows
     from pipelines.runs.selection.selection_files import check_selection_path, write_selection
 
-    if disjoint and not split:
+    if disjoint is not None and split is None:
         raise typer.BadParameter("only allowed with --split", param_hint="--disjoint")
     column, _, direction = (by or "").rpartition(":")
     if direction not in ("asc", "desc"):
-        column, direction = by or "", "desc"
+        column, direction = by, "desc"
     options = SelectionOptions(
         statuses=tuple(status or ("ok",)),
         where=tuple(where or ()),
-        split={name: _number(share, "--split", float) for name, share in _pairs((split or "").split(","), "--split")},
-        disjoint=tuple(filter(None, (disjoint or PORTRAIT).split(","))),
+        split={
+            name: _number(share, "--split", float)
+            for name, share in _pairs(() if split is None else split.split(","), "--split")
+        },
+        disjoint=tuple(filter(None, (PORTRAIT if disjoint is None else disjoint).split(","))),
         seed=seed,
         distinct=distinct,
         per={name: _number(limit, "--per", int) for name, limit in _pairs(per or (), "--per")},
         top=top,
-        by=column or None,
+        by=column,
         ascending=direction == "asc",
     )
     if out is not None:
@@ -121,7 +124,7 @@ def select_command(
 def _pairs(texts: Sequence[str], option: str) -> list[tuple[str, str]]:
     """Split texts at the last `=`; names of columns may contain others."""
     pairs = []
-    for text in filter(None, texts):
+    for text in texts:
         name, equals, value = text.rpartition("=")
         if not equals or not name.strip():
             raise typer.BadParameter(f"{text!r}: expected NAME=NUMBER", param_hint=option)

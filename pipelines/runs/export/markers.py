@@ -59,7 +59,8 @@ class ExportMarkers:
             raise ManifestError("output_exists", f"{sentence}: choose another folder")
 
     def begin(self, format: str) -> None:
-        """Mark the folder as an export and remove files that a killed process left."""
+        """Mark the folder as an incomplete export and remove files that a killed process left."""
+        self.storage.remove(CHECKSUMS)
         for folder in ("", STATE, *SPLITS):
             for name in self.storage.names(folder):
                 if name.startswith(PARTIAL):
@@ -100,7 +101,6 @@ class ExportMarkers:
                 digest, files = self._read(path) or ("", [])
                 if number < len(digests) and digest == digests[number]:
                     continue
-                self.storage.remove(CHECKSUMS)  # the data set is incomplete from here on
                 for file in files:
                     if not file.path.startswith(f"{INPUTS}/"):
                         self.storage.remove(file.path)

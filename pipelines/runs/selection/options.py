@@ -83,7 +83,7 @@ class SelectionOptions:
         arguments += ["--distinct"] if self.distinct else []
         arguments += [word for name, limit in self.per.items() for word in ("--per", f"{name}={limit}")]
         arguments += ["--top", str(self.top)] if self.top is not None else []
-        arguments += ["--by", f"{self.by}:asc" if self.ascending else self.by] if self.by else []
+        arguments += ["--by", f"{self.by}:asc" if self.ascending else self.by] if self.by is not None else []
         return arguments
 
     def to_command(self, runs: Sequence[str], out: str) -> str:

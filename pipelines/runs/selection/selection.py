@@ -103,7 +103,7 @@ def select_from_tables(
     hashed = PERCEPTUAL_HASH in names.schema.names and bool(merged or options.distinct)
     columns = CandidateColumns(
         conditions=add_conditions(options, names, criteria),
-        rank=names.find(options.by) if options.by else None,
+        rank=None if options.by is None else names.find(options.by),
         keys=keys,
         distinct=[names.find(name) for name in SAME_INPUTS] if options.distinct else (),
         perceptual_hash=PERCEPTUAL_HASH if hashed else None,

@@ -17,7 +17,7 @@ from joyvasa.options import AnimationConfig
 from manifests.record import Record
 from pipelines.bench import machine
 from pipelines.bench.inputs import make_records, write_seeded_bundle
-from pipelines.bench.networks import _attention_flops
+from pipelines.bench.networks import NetworkCall, _attention_flops, _measure_call
 from pipelines.bench.timed_run import REPEAT_MARK, InstrumentedStage, ReplayStage, TimedRun, WorkerLog, run_once
 from pipelines.bench.timing import PeakMemory, time_function, time_in_turns
 from pipelines.cli.bench import bench_command
@@ -151,6 +151,22 @@ def test_the_limits_count_their_operations(monkeypatch):
 
 def test_attention_is_two_products():
     assert _attention_flops((2, 8, 110, 32), (2, 8, 110, 32), (2, 8, 110, 32)) == 2 * (2 * 2 * 8 * 110 * 110 * 32)
+
+
+def test_a_network_that_does_not_fit_into_memory_is_skipped_with_the_reason():
+    def compute(batch):
+        raise torch.OutOfMemoryError(f"out of memory with {batch}")
+
+    figure = _measure_call(
+        NetworkCall("large", "frame", compute, (16,)),
+        16,
+        precision="fp32",
+        device=CPU,
+        limits=(),
+        for_s=0,
+        skipped=None,
+    )
+    assert figure.skipped == "OutOfMemoryError: out of memory with 16"
 
 
 def test_the_command_rejects_unknown_sections_and_folders(tmp_path):

@@ -10,7 +10,7 @@ import pytest
 import typer
 from typer.testing import CliRunner
 
-from joyvasa.errors import ModelError
+from joyvasa.errors import JoyvasaError, ModelError
 from joyvasa.motion.file import save_motion
 from manifests.estimate import NO_PROFILE, RateProfile, StageRate
 from manifests.problems import ManifestError
@@ -223,6 +223,13 @@ def test_a_plan_uses_the_models_of_the_measured_run(media, monkeypatch):
     assert json.loads(call("plan", path, "--profile", "RUN", "--json").stdout)["sizes"]["silent_frames"] == 2
     result = call("plan", path, "--profile", "RUN", "--models", "sample", "--json")
     assert json.loads(result.stdout)["sizes"]["silent_frames"] == 0
+
+
+@pytest.mark.parametrize(("command", "option"), [("validate", "--models"), ("plan", "--models"), ("plan", "--profile")])
+def test_an_empty_value_of_an_option_is_an_error_and_not_the_default(media, command, option):
+    result = call(command, write(media / "m.csv", [pair(0)]), option, "")
+    assert isinstance(result.exception, JoyvasaError)
+    assert result.exception.code in ("bundle_unknown", "storage_empty")
 
 
 @pytest.mark.parametrize("command", ["validate", "plan"])

@@ -14,6 +14,7 @@ import yaml
 
 from joyvasa.errors import InputError
 from manifests.problems import ManifestError
+from pipelines.runs.export import export as export_module
 from pipelines.runs.export.config import ExportConfig
 from pipelines.runs.export.export import export_dataset
 from pipelines.runs.export.formats import webdataset
@@ -120,6 +121,22 @@ def test_a_damaged_shard_is_written_again(runs, tmp_path):
     before = read_tree(tmp_path)
     (tmp_path / "train/00001.tar").write_bytes(b"short")
     assert export(runs / "a", tmp_path).kept == 2
+    assert read_tree(tmp_path) == before
+
+
+def test_a_data_set_that_is_written_again_has_no_checksums_until_its_end(runs, tmp_path, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    export(runs / "a", tmp_path)
+    before = read_tree(tmp_path)
+    with monkeypatch.context() as patch:
+        patch.setattr(export_module, "_write_checksums", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            export(runs / "a", tmp_path, license="mit")
+    assert (tmp_path / "README.md").read_bytes() != before["README.md"]
+    assert not (tmp_path / "checksums.sha256").exists()
+    export(runs / "a", tmp_path)
     assert read_tree(tmp_path) == before
 
 

@@ -340,11 +340,21 @@ def test_a_selection_may_lie_in_the_folder_of_its_run(run):
     assert CliRunner().invoke(app, ["select", run, "--out", f"{run}/best.parquet"]).exit_code == 0
 
 
-@pytest.mark.parametrize("option", [["--per", "voice"], ["--per", "voice=x"], ["--split", "a=b"], ["--disjoint", "a"]])
+@pytest.mark.parametrize(
+    "option",
+    [
+        *(["--per", "voice"], ["--per", "voice=x"], ["--split", "a=b"], ["--disjoint", "a"]),
+        *(["--per", ""], ["--split", ""], ["--split", ","], ["--disjoint", ""]),
+    ],
+)
 def test_the_command_refuses_malformed_options(run, option):
     result = CliRunner().invoke(app, ["select", run, *option])
     assert result.exit_code == 2
     assert "expected" in result.output or "only allowed" in result.output
+
+
+def test_an_empty_rank_is_refused(run):
+    assert CliRunner().invoke(app, ["select", run, "--top", "3", "--by", ""]).exception.code == "column_unknown"
 
 
 def test_runs_are_read_from_object_stores(run, tmp_path):
