@@ -84,7 +84,7 @@ def judge_run(
     rows: OutcomeRows, figures: Sequence[MetricFigures], failures: Sequence[FailureFigure], checks: Sequence[Check]
 ) -> Verdict:
     """Judge the videos of a run."""
-    measured = {metric.column.name: metric.column for metric in figures if metric.summary.n}
+    measured = {metric.column.name: metric for metric in figures if metric.summary.n}
     columns = {metric.column.name: metric.column for metric in figures}
     wanted = [check for check in checks if check.unless not in measured]
     used = [check for check in wanted if check.metric in measured]
@@ -101,13 +101,19 @@ def judge_run(
         for failure in failures
     ]
     for check in used:
-        passes = OPERATORS[check.sign](rows.read_metric(check.metric), check.threshold)  # NaN, no number, does not pass
-        fails = videos & ~passes
-        usable &= ~fails
-        if count := int(fails.sum()):
-            shown = np.flatnonzero(fails)[:EXAMPLES].tolist()
-            examples = [(at, row["record_id"]) for at, row in zip(shown, rows.read_rows(shown), strict=True)]
-            problems.append(Problem(check.problem, check.advice, count, examples, check.condition))
+        values, metric = rows.read_metric(check.metric), measured[check.metric]
+        passes = OPERATORS[check.sign](values, check.threshold)  # NaN, no number, does not pass
+        usable &= passes
+        reason = next((f"{reason.code}: {reason.sentence}" for reason in metric.reasons), "")
+        causes = (
+            (videos & ~passes & ~np.isnan(values), check.problem, check.advice),
+            (videos & np.isnan(values), f"no number of {metric.column.title}", f"most frequent reason: {reason}"),
+        )
+        for fails, text, advice in causes:
+            if count := int(fails.sum()):
+                shown = np.flatnonzero(fails)[:EXAMPLES].tolist()
+                examples = [(at, row["record_id"]) for at, row in zip(shown, rows.read_rows(shown), strict=True)]
+                problems.append(Problem(text, advice, count, examples, check.condition))
 
     skipped = [columns[check.metric] for check in wanted if check.metric not in measured and check.metric in columns]
     problems.sort(key=lambda problem: -problem.count)

@@ -27,7 +27,7 @@ from pipelines.report.verdict import Verdict, load_checks
 from tests.manifests.tables import write_odd_table
 from tests.media import NOISE_FRAMES, write_video
 from tests.pipelines.report.browser import chromium
-from tests.pipelines.report.run_folders import failed_outcome, ok_outcome, write_run
+from tests.pipelines.report.run_folders import MISSING, failed_outcome, ok_outcome, write_run
 
 N = 70
 SHARPNESS = np.random.default_rng(3).uniform(10, 100, N)
@@ -83,11 +83,29 @@ def test_the_verdict_counts_usable_videos_and_names_the_most_common_problems(rep
     verdict = report.verdict
     assert (verdict.records, verdict.videos, verdict.usable) == (N, 63, len(expected_kept()))
     assert [column.name for column in verdict.skipped] == []
-    counts = {problem.text: problem.count for problem in verdict.problems}
-    assert counts["no video: face_not_found"] == 7
-    assert counts["the mouth does not follow the sound"] == sum(k % 10 != 9 and CORRELATION[k] < 0.2 for k in range(N))
-    assert [problem.count for problem in verdict.problems] == sorted(counts.values(), reverse=True)
+    good = [k for k in range(N) if k % 10 != 9]
+    counts = {
+        "no video: face_not_found": 7,
+        "the mouth does not follow the sound": sum(CORRELATION[k] < 0.2 for k in good),
+        "the face is blurred": sum(k % 7 != 6 and SHARPNESS[k] < 30 for k in good),
+        "no number of Sharpness": sum(k % 7 == 6 for k in good),
+    }
+    expected = sorted(counts.items(), key=lambda item: -item[1])[:3]
+    assert [(problem.text, problem.count) for problem in verdict.problems] == expected
     assert all(problem.examples for problem in verdict.problems)
+
+
+def test_a_video_without_a_number_is_not_said_to_have_the_problem_of_the_check(tmp_path):
+    numbers = {"a": 5.0, "b": 1.0, "c": None, "d": None}
+    rows = [{"record_id": name, "image": "a.png", "audio": "a.wav"} for name in numbers]
+    write_run(tmp_path / "run", rows, lambda record: ok_outcome(record, sync_c=numbers[record.id]), manifests=tmp_path)
+    verdict = build_report(str(tmp_path / "run")).verdict
+    assert verdict.usable == 1
+    assert [(problem.text, [name for _, name in problem.examples]) for problem in verdict.problems] == [
+        ("no number of Sync-C", ["c", "d"]),
+        ("lips do not follow the sound", ["b"]),
+    ]
+    assert verdict.problems[0].advice == f"most frequent reason: {MISSING}"
 
 
 def test_every_check_names_a_metric_and_its_reason():
