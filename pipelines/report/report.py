@@ -104,9 +104,9 @@ def build_report(run: str, compared: Sequence[str] = (), *, on_progress: Progres
         bootstrap = Bootstrap()
         n_records = ours.folder.read_manifest().records
         metrics = compute_metric_figures(ours.rows, bootstrap)
-        failures = explain_failures(ours.rows.find_failures(), run)
+        failures = explain_failures(ours.rows.find_failures(), ours.folder.storage.root)
         verdict = judge_run(ours.rows, metrics, failures, load_checks())
-        gallery = _encode_rows(ours, run, metrics, verdict)
+        gallery = _encode_rows(ours, metrics, verdict)
         order = rank_by_importance(metrics)
         if ours.rows.n_rows <= MAX_SHEETS:  # all videos have a strip
             order = [*dict.fromkeys([*order, *np.flatnonzero(ours.rows.find_videos()).tolist()])]
@@ -147,7 +147,7 @@ def _read_run(
     return _Run(name, location, folder, description, rows)
 
 
-def _encode_rows(run: _Run, location: str, metrics: Sequence[MetricFigures], verdict: Verdict) -> GalleryData:
+def _encode_rows(run: _Run, metrics: Sequence[MetricFigures], verdict: Verdict) -> GalleryData:
     rows = run.rows
     measured = [metric for metric in metrics if metric.summary.n]
     groupings = [*rows.find_status_groupings(), *rows.find_groupings()]
@@ -159,7 +159,7 @@ def _encode_rows(run: _Run, location: str, metrics: Sequence[MetricFigures], ver
         rows.types,
         find_video_links(rows, run.folder, run.description),
         verdict,
-        f"joyvasa select {quote_path(location)}",
+        f"joyvasa select {quote_path(run.folder.storage.root)}",
     )
 
 

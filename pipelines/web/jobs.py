@@ -179,11 +179,12 @@ class JobQueue:
             InputError: `queue_full`.
         """
         with self._changed:
-            for other in list(self._jobs.values()):
-                if other.session == job.session and other.state not in ENDED:
-                    self._cancel(other)
-            if len(self._waiting) >= self.limits.max_waiting:
-                raise InputError("queue_full", f"{len(self._waiting)} videos are waiting: try again later")
+            own = [other for other in self._jobs.values() if other.session == job.session and other.state not in ENDED]
+            n_waiting = len(self._waiting) - sum(other.state is JobState.WAITING for other in own)
+            if n_waiting >= self.limits.max_waiting:
+                raise InputError("queue_full", f"{n_waiting} videos are waiting: try again later")
+            for other in own:
+                self._cancel(other)
             self._jobs[job.id] = job
             self._waiting.append(job)
             self._changed.notify()

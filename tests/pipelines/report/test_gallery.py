@@ -211,6 +211,13 @@ def test_the_command_of_each_group_of_failures_is_complete(monkeypatch):
     ]
 
 
+def test_commands_of_the_page_work_in_any_folder(run, monkeypatch):
+    monkeypatch.chdir(Path(run).parent)
+    report = build_report(Path(run).name)
+    commands = [*(failure.command for failure in report.failures), decode(report.gallery.text)[0]["command"]]
+    assert {Path(shlex.split(command)[2]).expanduser() for command in commands} == {Path(run)}
+
+
 def test_a_column_of_the_manifest_with_the_name_of_a_metric_is_not_taken_for_it(tmp_path):
     rows = [{"record_id": f"r{k}", "image": "p.png", "audio": "s.wav", "sharpness": 99 - k} for k in range(20)]
     write_run(

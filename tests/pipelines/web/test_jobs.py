@@ -107,6 +107,19 @@ def test_a_full_queue_refuses_a_job(queue, device, make_job):
         queue.submit(make_job("late"))
 
 
+def test_a_refused_job_does_not_cancel_another_one_of_the_same_browser(queue, device, make_job):
+    jobs = [make_job(str(number)) for number in range(4)]
+    for job in jobs:
+        queue.submit(job)
+        wait_until(lambda: device.running)
+    with pytest.raises(InputError, match="3 videos are waiting"):
+        queue.submit(make_job("0"))
+    assert jobs[0].state is JobState.RUNNING
+    assert not jobs[0].cancel_requested.is_set()
+    queue.submit(make_job("3"))  # in the place of its own
+    assert jobs[3].state is JobState.CANCELLED
+
+
 def test_a_browser_has_one_job_at_a_time(queue, device, make_job):
     first, second = make_job("a"), make_job("a")
     queue.submit(first)
