@@ -30,7 +30,7 @@ Image = Annotated[
 Audio = Annotated[
     Path | None,
     typer.Argument(
-        metavar="[AUDIO]",
+        metavar="AUDIO",
         help="Audio or video file with speech; not needed with --motion.",
         show_default=False,
         parser=local_path,
