@@ -28,7 +28,7 @@ MAX_NOMINAL_RATE = 240  # frames per second; a higher rate is the clock of the c
 MIN_RATE, MAX_RATE = 0.1, 1000
 MIN_BYTES_PER_S = 100  # of the file; with fewer, the rate is measured. Black video of 320x240 has about 600
 BATCH_FRAMES = 16
-BATCH_BYTES = 64 << 20  # maximum size of a batch of frames that are used one by one
+BATCH_BYTES = 64 << 20  # maximum size of a batch of several frames
 MAX_HEADER_BYTES = 256  # of YUV4MPEG2's first line, which has about 80
 
 
@@ -136,7 +136,7 @@ def stream_video(
         path: file with a picture stream that ffmpeg can read; its rotation is applied.
         frames_per_second: output rate, by dropping or repeating frames; None for the rate of the video.
         size: output width and height, pixels; None for the size of the video.
-        batch_frames: number of frames per array; the last one may be shorter.
+        batch_frames: number of frames per array, if they have at most 64 MiB; the last one may be shorter.
         info: properties of the file; None reads them.
 
     Yields:
@@ -150,6 +150,7 @@ def stream_video(
     width, height = size or (info.width, info.height)
     rate = frames_per_second or info.frames_per_second
     frame_bytes = width * height * 3
+    batch_frames = max(1, min(batch_frames, BATCH_BYTES // frame_bytes))
     with _frames(path, rate=str(rate), format="rawvideo", pix_fmt="rgb24", s=f"{width}x{height}") as pipe:
         n_frames = 0
         while data := pipe.stdout.read(frame_bytes * batch_frames):
@@ -169,10 +170,7 @@ def stream_frames(
     info: VideoInfo | None = None,
 ) -> Iterator[Image]:
     """Decode a video frame by frame, in bounded memory; arguments and errors are those of `stream_video`."""
-    info = info or probe_video(path)
-    width, height = size or (info.width, info.height)
-    batch = max(1, min(BATCH_FRAMES, BATCH_BYTES // (width * height * 3)))
-    for frames in stream_video(path, frames_per_second=frames_per_second, size=size, batch_frames=batch, info=info):
+    for frames in stream_video(path, frames_per_second=frames_per_second, size=size, info=info):
         yield from frames
 
 

@@ -34,6 +34,15 @@ def test_frames_are_read_in_order_and_in_batches(video, batch):
     assert np.abs(frames.astype(int) - NOISE_FRAMES).mean() < 6  # compression noise
 
 
+def test_large_frames_come_in_smaller_batches(video, monkeypatch):
+    whole = np.concatenate([*stream_video(video)])
+    for n_bytes, expected in ((3 * whole[0].nbytes, 3), (1, 1)):
+        monkeypatch.setattr("joyvasa.media.video_reader.BATCH_BYTES", n_bytes)
+        batches = [*stream_video(video)]
+        assert max(map(len, batches)) == expected
+        np.testing.assert_array_equal(np.concatenate(batches), whole)
+
+
 def test_known_properties_are_not_read_again(video, monkeypatch):
     info = probe_video(video)
     monkeypatch.setattr("joyvasa.media.video_reader.probe_video", lambda path: pytest.fail("read again"))
