@@ -12,7 +12,7 @@ from torch import nn
 from joyvasa.faces.animals import CERTAIN_ANIMAL, AnimalDetector
 from joyvasa.faces.boxes import suppress_overlaps
 from joyvasa.faces.detection import Face, sort_faces
-from joyvasa.faces.face_candidates import Candidate, CandidateFinder
+from joyvasa.faces.face_candidates import Candidate, CandidateFinder, FloatArray
 from joyvasa.faces.face_mesh import MeshFit, MeshFitter, MeshTask, build_face, read_five_landmarks
 from joyvasa.faces.registry import DetectorSource
 from joyvasa.media.image import Image
@@ -27,26 +27,25 @@ CERTAIN_PRESENCE = 25.0  # logit above which a mesh is not compared with an upsi
 OVERLAP = 0.3  # largest intersection over union of two faces
 MAGNIFICATION = 2.0  # factor of the size at which pictures still without a face are searched once more
 
-# If no face was found, the mesh is fitted to the best candidates again, from several starts: shift to the right, shift
-# down, and side, in sides of the candidate; roll in radians.
-N_RETRIED = 3  # candidates
+# If no face was found, BlazeFace searches around its best candidates again, and the mesh is fitted to them from several
+# starts: shift to the right, shift down, and side, in sides of the candidate; roll in radians.
+N_RETRIED, RETRIED_SIDE = 3, 40.0  # candidates, and their smallest side, pixels
 STARTS = (
     *((0.0, 0.0, side, 0.0) for side in (0.8, 1.0, 1.25)),
     *((x, 0.0, 1.0, 0.0) for x in (-0.12, 0.12)),
     *((0.0, y, 1.0, 0.0) for y in (-0.12, 0.12)),
     *((0.0, 0.0, 1.0, roll) for roll in (-0.35, 0.35)),
 )
-RETRIED_PRESENCE = 7.0  # logit that the best of these meshes needs
-# Largest mean distance of eyes, nose and mouth of this mesh from those of BlazeFace, and largest median distance of
-# these landmarks between the meshes, in sides of the candidate. Heads turned by 60 degrees have 0.03 to 0.12 and 0.005
-# to 0.03, other things up to 1.1 and 0.4.
-MAX_DISAGREEMENT, MAX_SPREAD = 0.13, 0.03
+# Lowest mean probability of BlazeFace around the candidate, largest spread of its landmarks there, and largest mean
+# distance of eyes, nose and mouth of the mesh from them, in sides of the candidate. Heads turned by 60 degrees have
+# 0.3 to 0.8, 0.03 to 0.12 and 0.03 to 0.4; of 200 other things, one had 0.68 and 0.061, others less or more.
+AGAIN_SCORE, AGAIN_SPREAD, MAX_DISAGREEMENT = 0.62, 0.06, 0.13
 
 
 class BlazeFaceDetector:
     """Detect faces at any angle: BlazeFace proposes them, the face mesh confirms them and locates all points.
 
-    Faces are detected from about 40 pixels in pictures of 1280, turned aside by up to about 45 degrees, a few further.
+    Faces are detected from about 40 pixels in pictures of 1280, turned aside by up to about 45 degrees, most to 60.
     Threads may share a detector.
 
     Args:
@@ -119,30 +118,28 @@ class BlazeFaceDetector:
         return [faces[index] for index in range(len(images))]
 
     def _retry(self, image: Image, candidates: Sequence[Candidate]) -> list[Face]:
-        """Fit the mesh to the best candidates from several starts.
+        """Return the faces among the best candidates that BlazeFace also finds in squares around them.
 
-        The logit of the mesh is low for heads that are turned far aside. Only for faces, meshes from all starts agree
-        with each other and with the landmarks of BlazeFace.
+        The logit of the mesh is low for heads that are turned far aside, but BlazeFace finds a face in all squares
+        around them, and a mesh has its landmarks where BlazeFace has them.
         """
-        best_first = sorted(candidates, key=lambda item: -item.score)
+        large = [item for item in candidates if item.side >= RETRIED_SIDE]
+        best_first = sorted(large, key=lambda item: -item.score)
         boxes = np.array([item.box for item in best_first]).reshape(-1, 4)
         confirmed = []
         for index in suppress_overlaps(boxes, overlap=OVERLAP)[:N_RETRIED]:
             item = best_first[index]
-            fits = self._fitter.fit(
-                [
-                    MeshTask(image, item.center + np.array([x, y]) * item.side, side * item.side, item.angle + roll)
-                    for x, y, side, roll in STARTS
-                ]
-            )
-            best = int(np.argmax([fit.presence for fit in fits]))
-            points = np.stack([read_five_landmarks(fit) for fit in fits])
-            points = np.concatenate([points[:, :3], points[:, 3:].mean(axis=1, keepdims=True)], axis=1)
-            disagreement = np.linalg.norm(points[best] - item.landmarks, axis=-1).mean() / item.side
-            spread = np.linalg.norm(points - np.median(points, axis=0), axis=-1).mean(axis=1) / item.side
-            agrees = disagreement <= MAX_DISAGREEMENT and np.median(spread) <= MAX_SPREAD
-            if agrees and fits[best].presence >= RETRIED_PRESENCE:
-                confirmed.append(fits[best])
+            again = self._finder.find_again(image, item)
+            if again is None or again.score < AGAIN_SCORE or again.spread > AGAIN_SPREAD:
+                continue
+            tasks = [
+                MeshTask(image, item.center + np.array([x, y]) * item.side, side * item.side, item.angle + roll)
+                for x, y, side, roll in STARTS
+            ]
+            limit = MAX_DISAGREEMENT * item.side
+            near = [fit for fit in self._fitter.fit(tasks) if _disagreement(fit, again.landmarks) <= limit]
+            if near:
+                confirmed.append(max(near, key=lambda fit: fit.presence))
         return _build_faces(confirmed)
 
     def _confirm(self, images: Sequence[Image], candidates: Sequence[Sequence[Candidate]]) -> list[list[Face]]:
@@ -172,6 +169,13 @@ class BlazeFaceDetector:
             if fit.presence >= (LIKELY_PRESENCE if candidate.score >= LIKELY_SCORE else MIN_PRESENCE)
         ]
         return _build_faces(present)
+
+
+def _disagreement(fit: MeshFit, landmarks: FloatArray) -> float:
+    """Return the mean distance of eyes, nose and mouth of a mesh from those of BlazeFace (4, 2), pixels."""
+    points = read_five_landmarks(fit)
+    points = np.concatenate([points[:3], points[3:].mean(axis=0, keepdims=True)])
+    return float(np.linalg.norm(points - landmarks, axis=-1).mean())
 
 
 def _build_faces(fits: Sequence[MeshFit]) -> list[Face]:

@@ -24,6 +24,15 @@ FULL_SCALE = 0.4  # scale at full range within these limits: 19 pixels of the sm
 _MULTIPLE = 32  # pixels; sides of inputs are multiples of it
 THRESHOLD = 0.5  # lowest probability of a face
 MAX_CANDIDATES = 32  # per picture, the most probable ones
+# Squares around a candidate that are searched again, at short range, each with its mirror image: shift to the right,
+# shift down, and side, in sides of the candidate.
+AGAIN = (
+    *((0.0, 0.0, side) for side in (1.76, 2.2, 2.86)),
+    *((x, 0.0, 2.2) for x in (-0.15, 0.15)),
+    *((0.0, y, 2.2) for y in (-0.15, 0.15)),
+)
+NEAR = 0.35  # largest distance of the mean landmarks of a face found there from those of the candidate, in its sides
+LOW_THRESHOLD = 0.02  # lowest probability of a face found again
 # Of the eight pairs of numbers: center and size of the box, eyes, nose, mouth, ears.
 _EYES, _LANDMARKS = slice(2, 4), slice(2, 6)
 
@@ -42,6 +51,15 @@ class Candidate:
     def box(self) -> FloatArray:
         """Left, top, right, bottom of the square without rotation."""
         return np.concatenate([self.center - self.side / 2, self.center + self.side / 2])
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """What BlazeFace finds in squares around a candidate; it finds faces in all of them, other things in some."""
+
+    score: float  # mean probability of a face, 0 to 1; squares without a face near the candidate count as 0
+    landmarks: FloatArray  # median landmarks, as those of `Candidate`
+    spread: float  # median over the squares of the mean distance from these landmarks, sides of the candidate
 
 
 class CandidateFinder:
@@ -100,7 +118,34 @@ class CandidateFinder:
                         found[index].append((_turn_back(values, small.shape, turn) / scale, scores))
         return [self._select(parts) for parts in found]
 
-    def _run(self, network: nn.Module, pictures: Sequence[Image]) -> list[tuple[FloatArray, FloatArray]]:
+    def find_again(self, image: Image, candidate: Candidate) -> Agreement | None:
+        """Search squares around a candidate, and their mirror images; None if most of them show no face."""
+        found, scores = [], []
+        for x, y, side in AGAIN:
+            matrix, crop = _cut_square(image, candidate, np.array([x, y]) * candidate.side, side * candidate.side)
+            back = cv2.invertAffineTransform(matrix)
+            for mirrored in (False, True):
+                picture = np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop
+                ((pairs, probabilities),) = self._run(self._networks[0], [picture], threshold=LOW_THRESHOLD)
+                landmarks = pairs[:, _LANDMARKS]
+                if mirrored:
+                    landmarks = landmarks[:, [1, 0, 2, 3]] * [-1, 1] + [SHORT_SIDE, 0]
+                landmarks = landmarks @ back[:, :2].T + back[:, 2]
+                away = np.linalg.norm(landmarks.mean(axis=1) - candidate.landmarks.mean(axis=0), axis=-1)
+                probabilities = np.where(away <= NEAR * candidate.side, probabilities, 0.0)
+                best = int(probabilities.argmax()) if len(probabilities) else None
+                scores.append(0.0 if best is None else float(probabilities[best]))
+                if best is not None and probabilities[best]:
+                    found.append(landmarks[best])
+        if len(found) <= len(scores) / 2:
+            return None
+        middle = np.median(found, axis=0)
+        spread = np.median(np.linalg.norm(found - middle, axis=-1).mean(axis=1)) / candidate.side
+        return Agreement(float(np.mean(scores)), middle, float(spread))
+
+    def _run(
+        self, network: nn.Module, pictures: Sequence[Image], *, threshold: float = THRESHOLD
+    ) -> list[tuple[FloatArray, FloatArray]]:
         """Return positions and sizes (n, 8, 2) in pixels of the input, and probabilities above the threshold (n,)."""
         with torch.inference_mode():
             batch = torch.from_numpy(np.stack(pictures)).to(self._device).permute(0, 3, 1, 2).float() / 127.5 - 1
@@ -109,7 +154,7 @@ class CandidateFinder:
         anchors = _list_anchors(network.anchors, pictures[0].shape[0], pictures[0].shape[1])  # type: ignore[arg-type]
         results = []
         for row, probabilities in zip(values.reshape(len(values), -1, 8, 2), scores, strict=True):
-            high = probabilities > THRESHOLD
+            high = probabilities > threshold
             pairs, origin = row[high], anchors[high]
             pairs[:, 0] += origin
             pairs[:, 2:] += origin[:, None]
@@ -162,6 +207,16 @@ def _shrink(image: Image, limits: tuple[int, int], preferred: float) -> tuple[Im
     padding = [(-side) % _MULTIPLE for side in small.shape[:2]]
     padded = cv2.copyMakeBorder(small, 0, padding[0], 0, padding[1], cv2.BORDER_CONSTANT)
     return np.asarray(padded, dtype=np.uint8), scale
+
+
+def _cut_square(image: Image, candidate: Candidate, shift: FloatArray, side: float) -> tuple[FloatArray, Image]:
+    """Return the matrix from a picture to an upright input at short range (2, 3), and the input."""
+    scale = SHORT_SIDE / side
+    cos, sin = np.cos(candidate.angle) * scale, np.sin(candidate.angle) * scale
+    turn = np.array([[cos, sin], [-sin, cos]])
+    matrix = np.column_stack([turn, SHORT_SIDE / 2 - turn @ (candidate.center + shift)])
+    crop = cv2.warpAffine(image, matrix, (SHORT_SIDE, SHORT_SIDE), flags=cv2.INTER_AREA)
+    return matrix, np.asarray(crop, dtype=np.uint8)
 
 
 def _list_anchors(levels: Sequence[tuple[int, int]], height: int, width: int) -> FloatArray:
