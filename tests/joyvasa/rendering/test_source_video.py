@@ -102,7 +102,7 @@ class FramesInMemory:
     def __init__(self, n_frames: int) -> None:
         self.n_frames, self.now, self.most = n_frames, 0, 0
 
-    def stream(self, path, *, size, batch_frames, **_):
+    def stream(self, path, *, size, batch_frames=16, **_):
         for start in range(0, self.n_frames, batch_frames):
             n = min(batch_frames, self.n_frames - start)
             frames = np.zeros((n, size[1], size[0], 3), np.uint8)
