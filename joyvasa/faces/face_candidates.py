@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from joyvasa.faces.boxes import compute_iou
+from joyvasa.faces.square import Square, compute_crop_matrix, transform_points
 from joyvasa.media.image import Image
 from joyvasa.networks.faces.blocks import to_channels_last
 
@@ -122,21 +123,23 @@ class CandidateFinder:
         """Search squares around a candidate, and their mirror images; None if most of them show no face."""
         found, scores = [], []
         for x, y, side in AGAIN:
-            matrix, crop = _cut_square(image, candidate, np.array([x, y]) * candidate.side, side * candidate.side)
-            back = cv2.invertAffineTransform(matrix)
+            center_x, center_y = candidate.center + np.array([x, y]) * candidate.side
+            square = Square((float(center_x), float(center_y)), side * candidate.side, candidate.angle)
+            matrix = compute_crop_matrix(square, SHORT_SIDE)[:2]
+            crop = np.asarray(cv2.warpAffine(image, matrix, (SHORT_SIDE, SHORT_SIDE), flags=cv2.INTER_AREA), np.uint8)
+            back = np.asarray(cv2.invertAffineTransform(matrix), np.float32)
             for mirrored in (False, True):
                 picture = np.ascontiguousarray(crop[:, ::-1]) if mirrored else crop
                 ((pairs, probabilities),) = self._run(self._networks[0], [picture], threshold=LOW_THRESHOLD)
                 landmarks = pairs[:, _LANDMARKS]
                 if mirrored:
                     landmarks = landmarks[:, [1, 0, 2, 3]] * [-1, 1] + [SHORT_SIDE, 0]
-                landmarks = landmarks @ back[:, :2].T + back[:, 2]
+                landmarks = transform_points(landmarks, back)
                 away = np.linalg.norm(landmarks.mean(axis=1) - candidate.landmarks.mean(axis=0), axis=-1)
                 probabilities = np.where(away <= NEAR * candidate.side, probabilities, 0.0)
-                best = int(probabilities.argmax()) if len(probabilities) else None
-                scores.append(0.0 if best is None else float(probabilities[best]))
-                if best is not None and probabilities[best]:
-                    found.append(landmarks[best])
+                scores.append(float(probabilities.max(initial=0.0)))
+                if scores[-1]:
+                    found.append(landmarks[probabilities.argmax()])
         if len(found) <= len(scores) / 2:
             return None
         middle = np.median(found, axis=0)
@@ -207,16 +210,6 @@ def _shrink(image: Image, limits: tuple[int, int], preferred: float) -> tuple[Im
     padding = [(-side) % _MULTIPLE for side in small.shape[:2]]
     padded = cv2.copyMakeBorder(small, 0, padding[0], 0, padding[1], cv2.BORDER_CONSTANT)
     return np.asarray(padded, dtype=np.uint8), scale
-
-
-def _cut_square(image: Image, candidate: Candidate, shift: FloatArray, side: float) -> tuple[FloatArray, Image]:
-    """Return the matrix from a picture to an upright input at short range (2, 3), and the input."""
-    scale = SHORT_SIDE / side
-    cos, sin = np.cos(candidate.angle) * scale, np.sin(candidate.angle) * scale
-    turn = np.array([[cos, sin], [-sin, cos]])
-    matrix = np.column_stack([turn, SHORT_SIDE / 2 - turn @ (candidate.center + shift)])
-    crop = cv2.warpAffine(image, matrix, (SHORT_SIDE, SHORT_SIDE), flags=cv2.INTER_AREA)
-    return matrix, np.asarray(crop, dtype=np.uint8)
 
 
 def _list_anchors(levels: Sequence[tuple[int, int]], height: int, width: int) -> FloatArray:

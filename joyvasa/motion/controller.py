@@ -36,11 +36,8 @@ class MotionController:
         controls: controls of a record; those that `find_unsupported` returns must be neutral.
         layout: layout of the keypoints; None if it is unknown.
         template: template of the bundle's motion.
-        animal: whether the portrait shows an animal.
+        animal: whether the portrait shows an animal, whose open mouth closes although its motion is relative.
         lips_by_network: whether the network `lip` applies `mouth.open`, and `eye` applies `eyes.open`, to the portrait.
-
-    Attributes:
-        animal: whether the portrait shows an animal, whose open mouth then closes although its motion is relative.
     """
 
     def __init__(

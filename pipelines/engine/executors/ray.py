@@ -264,9 +264,8 @@ class RayExecutor(Executor):
                     lost.setdefault(call.worker, broken)
                 else:
                     reports.append(self._report(call, result))
-            except (
-                ray.exceptions.ActorUnavailableError
-            ):  # Ray does not know yet whether the process or its node is gone
+            except ray.exceptions.ActorUnavailableError:
+                # Ray does not know yet whether the process or its node is gone.
                 self._disconnected[call.worker] = time.monotonic() + ASK_S
             except ray.exceptions.RayError as error:
                 if call.ticket is not None and isinstance(error, ray.exceptions.ObjectLostError):
